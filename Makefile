@@ -8,9 +8,10 @@ SOAKTIME ?= 10m
 
 .PHONY: build demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
-build: ## builds bin/holdfast and bin/holdfast-ecp, with PKCS #11 if a C compiler is installed
+build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-ecp
+	umask 022 && CGO_ENABLED=0 $(GO) build -trimpath $${HOLDFAST_VERSION:+"-ldflags=-X=main.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-pkcs11
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2
@@ -42,7 +43,7 @@ vulncheck: ## lists the known vulnerabilities that affect this code
 	@$$(cd tools && $(GO) tool -n govulncheck) ./...
 	@$$(cd tools && $(GO) tool -n govulncheck) -C rolesanywhere/awssdk ./...
 
-static: ## builds a static binary for each platform
+static: ## builds a static binary and the helper holdfast-pkcs11 for each platform
 	@script/build-all
 
 fuzz: ## runs each fuzz target for FUZZTIME

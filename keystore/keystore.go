@@ -69,6 +69,11 @@ type Options struct {
 	// error. nil permits all.
 	Permit func(Prompt) error
 
+	// LongRunning says that the process is to sign for a long time. A backend that
+	// loads code of other vendors, which can crash or hang the process, then runs that
+	// in a process of its own if it can and the reference does not say where.
+	LongRunning bool
+
 	cache *inputCache // set by Once; nil: each call of the Store has its own
 }
 

@@ -160,7 +160,7 @@ func suggestsSecret(name string) bool {
 var attributeNames = map[string][]string{
 	"pkcs11": {
 		"token", "manufacturer", "serial", "model", "library-manufacturer", "library-description", "library-version", "slot-description", "slot-manufacturer", "slot-id",
-		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path",
+		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path", "isolation",
 	},
 	"exec":     {"program", "key", "pin-source"},
 	"tpm":      {"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"},

@@ -91,6 +91,34 @@ type ModuleLister interface {
 	Modules(ref Ref) ([]Module, error)
 }
 
+// An Isolator can run the modules of other vendors in another process.
+type Isolator interface {
+	ModuleLister
+	// Isolation returns where the modules run that opening ref loads. It starts no
+	// process. The error is that of opening ref in a place that does not exist.
+	Isolation(ref Ref, call Call) (Isolation, error)
+}
+
+// An Isolation says in which process modules run.
+type Isolation struct {
+	Program string // of that process, started by this one; "": in this process
+	Refused error  // why a Program that was found is not used; nil: none was found, or it is used
+}
+
+// Isolation returns in which process the modules of ref run; see [Isolator]. Those of a
+// backend that is none run in this process. An error is a [*RefError] or a
+// [*signer.Error].
+func (s *Store) Isolation(ref Ref, opts Options) (Isolation, error) {
+	b, ok := s.scheme[ref.Scheme].(Isolator)
+	if !ok {
+		return Isolation{}, nil
+	}
+	call := s.begin(opts)
+	defer call.end()
+	isolation, err := b.Isolation(ref, call)
+	return isolation, wrap(b, "find the process for the modules of", ref, err)
+}
+
 // A Module is a shared library of another vendor, which can crash or hang the
 // program that loads it.
 type Module struct {

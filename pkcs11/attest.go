@@ -38,7 +38,7 @@ func (Backend) Attest(ctx context.Context, ref keystore.Ref, endorsementKey keys
 }
 
 func attest(ctx context.Context, cfg Config, table *modules) (keystore.Attestation, error) {
-	return bounded(ctx, cfg.what, func() (keystore.Attestation, error) { return attestNow(ctx, cfg, table) }, nil)
+	return bounded(ctx, cfg.in(table), func() (keystore.Attestation, error) { return attestNow(ctx, cfg, table) }, nil)
 }
 
 // attestNow is attest, but waits for the module without a limit.

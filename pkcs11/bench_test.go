@@ -86,6 +86,8 @@ type rawKey struct {
 	mechanism []*p11.Mechanism
 }
 
+const rawSessions = 8
+
 func newRawKey(b *testing.B, module, label string, ecdsa bool) *rawKey {
 	b.Helper()
 	k := &rawKey{ctx: p11.New(module)}
@@ -102,7 +104,7 @@ func newRawKey(b *testing.B, module, label string, ecdsa bool) *rawKey {
 	}
 	template := []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, p11.CKO_PRIVATE_KEY), p11.NewAttribute(p11.CKA_LABEL, label)}
 	for _, slot := range slots {
-		for range 2 {
+		for range rawSessions {
 			s, err := k.ctx.OpenSession(slot, p11.CKF_SERIAL_SESSION)
 			if err == p11.Error(p11.CKR_TOKEN_NOT_RECOGNIZED) {
 				break // the free slot for a new token
@@ -127,7 +129,7 @@ func newRawKey(b *testing.B, module, label string, ecdsa bool) *rawKey {
 			k.sessions = append(k.sessions, s)
 		}
 	}
-	if len(k.sessions) != 2 {
+	if len(k.sessions) != rawSessions {
 		b.Fatalf("%d sessions for the raw key", len(k.sessions))
 	}
 	return k

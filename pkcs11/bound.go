@@ -27,27 +27,51 @@ const (
 )
 
 // bounded is [inTime], but does not call f if ctx has ended before.
-func bounded[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (none T, _ error) {
+func bounded[T any](ctx context.Context, of awaited, f func() (T, error), late func(T)) (none T, _ error) {
 	if ctx.Err() != nil {
 		return none, context.Cause(ctx)
 	}
-	return inTime(ctx, what, f, late)
+	return inTime(ctx, of, f, late)
 }
 
 // inTime returns the result of f. If f does not return soon after ctx ends,
-// because the module does not answer, inTime returns an error that names what.
-// Nothing can interrupt f, which then continues in its goroutine; late gets the
-// result of its success.
-func inTime[T any](ctx context.Context, what func() string, f func() (T, error), late func(T)) (T, error) {
+// because the module does not answer, inTime returns an error that names the module.
+// f then continues in its goroutine; late gets the result of its success.
+func inTime[T any](ctx context.Context, of awaited, f func() (T, error), late func(T)) (T, error) {
 	if ctx.Done() == nil {
 		return f()
 	}
-	value, ok, err := await.InGrace(ctx, grace, f, late)
+	begun, done := time.Now(), make(chan struct{})
+	value, ok, err := await.InGrace(ctx, grace, func() (T, error) {
+		defer close(done)
+		return f()
+	}, late)
 	if !ok {
-		err = &muteError{what(), err}
+		err = &muteError{of.what(), err}
+		of.abandon(abandoned{begun, done})
 	}
 	return value, err
 }
+
+// An abandoned is work with a module for which nobody waits any more.
+type abandoned struct {
+	begun time.Time       // no call of the module for it is older
+	done  <-chan struct{} // closed when it has ended all the same
+}
+
+// An awaited is a module, or a token in it, whose answer is awaited.
+type awaited struct {
+	what    func() string   // its name for errors
+	abandon func(abandoned) // called if nobody waits any more
+}
+
+// in returns the module of c in table.
+func (c Config) in(table *modules) awaited {
+	return awaited{c.what, func(a abandoned) { table.abandon(c, a) }}
+}
+
+// awaited returns the token of k.
+func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon} }
 
 // A muteError reports that a call of the module did not return in time. After a
 // deadline the device counts as unavailable, but not if the caller gave up.
@@ -75,11 +99,7 @@ const hintWait = "allow more time, or make fewer signatures at the same time; if
 
 // what names the module for errors, before the token is known.
 func (c Config) what() string {
-	u := c.URI
-	if c.Module != "" {
-		u.ModulePath = c.Module
-	}
-	path, err := modulePath(u)
+	path, err := c.modulePath()
 	if err != nil {
 		return "the module"
 	}
@@ -198,6 +218,9 @@ func (k *Key) begin() (*use, error) {
 	if k.closed {
 		return nil, signer.ErrClosed
 	}
+	if k.uses == 0 {
+		k.busy = time.Now()
+	}
 	k.uses++
 	return &use{k: k}, nil
 }
@@ -212,6 +235,9 @@ func (u *use) end() {
 		k.abandoned--
 	}
 	last := k.closed && k.uses == 0
+	if last && k.ended != nil {
+		close(k.ended)
+	}
 	k.idle.Broadcast()
 	k.mu.Unlock()
 	if last {
@@ -246,16 +272,21 @@ func (k *Key) Close() error {
 	k.closed = true
 	busy := !k.waitIdle(lastSignatures)
 	idle := k.uses == 0
+	if busy && k.ended == nil {
+		k.ended = make(chan struct{})
+	}
+	work := abandoned{k.busy, k.ended}
 	k.mu.Unlock()
 	switch {
 	case busy:
+		k.mod.abandon(work)
 		return stillOpen(&muteError{k.what(), context.DeadlineExceeded})
 	case !first || !idle:
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := inTime(ctx, k.what, func() (struct{}, error) { return struct{}{}, k.release() }, nil)
+	_, err := inTime(ctx, k.awaited(), func() (struct{}, error) { return struct{}{}, k.release() }, nil)
 	return stillOpen(err)
 }
 

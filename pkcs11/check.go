@@ -25,7 +25,7 @@ func checkCertificates(ctx context.Context, cfg Config, certs []*x509.Certificat
 	if cfg.URI.Object == "" && cfg.URI.ID == "" {
 		return nil
 	}
-	pubs, err := bounded(ctx, cfg.what, func() ([]crypto.PublicKey, error) { return visiblePublics(cfg, table) }, nil)
+	pubs, err := bounded(ctx, cfg.in(table), func() ([]crypto.PublicKey, error) { return visiblePublics(cfg, table) }, nil)
 	if err != nil || len(pubs) != 1 {
 		return err
 	}

@@ -39,7 +39,9 @@ type Config struct {
 
 	Now func() time.Time // decides which certificates are valid; nil: time.Now
 
-	permit func(keystore.Prompt) error // see keystore.Options
+	permit      func(keystore.Prompt) error // see keystore.Options
+	environ     []string                    // of the helper; nil: that of this process
+	longRunning bool                        // see keystore.Options
 }
 
 func (c Config) now() time.Time { return keystore.Options{Now: c.Now}.Time() }

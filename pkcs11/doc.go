@@ -6,10 +6,15 @@
 //
 // # Modules
 //
-// A module is a shared library that runs with all permissions of the process.
-// It is initialized once per process, for all its keys, and finalized when its
-// last key is closed. The package needs cgo; without it all operations fail with
-// [errors.ErrUnsupported].
+// A module is a shared library that runs with all permissions of this process.
+// It is initialized once, for all its keys, and finalized when its
+// last key is closed.
+//
+// It runs in this process if the program was built with cgo, and otherwise in a helper
+// process: see URI.Isolation. That needs the program holdfast-pkcs11 in the folder of
+// this program, in ../libexec/holdfast beside that, or where [HelperVariable] says, and
+// not writable for others; without it all operations fail with [errors.ErrUnsupported].
+// The module has the environment of this process, except the variable with its PIN.
 //
 // # PINs
 //

@@ -27,7 +27,7 @@ func (Backend) Install(ctx context.Context, ref keystore.Ref, in keystore.Instal
 }
 
 func install(ctx context.Context, cfg Config, in keystore.Installation, table *modules) (keystore.Installed, error) {
-	return bounded(ctx, cfg.what, func() (keystore.Installed, error) { return installNow(ctx, cfg, in, table) }, nil)
+	return bounded(ctx, cfg.in(table), func() (keystore.Installed, error) { return installNow(ctx, cfg, in, table) }, nil)
 }
 
 // installNow is install, but waits for the module without a limit.

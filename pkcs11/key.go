@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -38,7 +39,9 @@ type Key struct {
 	uses      int       // calls that use the module
 	abandoned int       // those that nobody waits for
 	closed    bool
-	release   func() error // releases the resources once, after the last use
+	busy      time.Time     // since when uses is not 0
+	ended     chan struct{} // closed after the last use, if Close did not wait for it; or nil
+	release   func() error  // releases the resources once, after the last use
 
 	reconnecting *lock
 	conn         atomic.Pointer[connection]
@@ -58,6 +61,9 @@ type connection struct {
 // maxAttempts limits how often one signature is attempted if the token is lost
 // repeatedly or always fails.
 const maxAttempts = 10
+
+// maxEnded limits how often it is attempted if the helper process of the module ends.
+const maxEnded = 2
 
 // Open opens the only key that matches cfg. The caller closes it. ctx is used
 // until Open returns, also if the module does not answer: Open then returns 0.1 seconds
@@ -81,7 +87,7 @@ func certifies(certs []*x509.Certificate, pub crypto.PublicKey) bool {
 }
 
 func open(ctx context.Context, cfg Config, table *modules) (*Key, error) {
-	return bounded(ctx, cfg.what, func() (*Key, error) { return openNow(ctx, cfg, table) }, func(k *Key) { _ = k.Close() })
+	return bounded(ctx, cfg.in(table), func() (*Key, error) { return openNow(ctx, cfg, table) }, func(k *Key) { _ = k.Close() })
 }
 
 // openNow is open, but waits for the module without a limit.
@@ -121,18 +127,24 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 
 // find returns the module that cfg names. The caller releases it.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
-	if err := supported(); err != nil { // first: the error must not ask for a module
-		return nil, err
-	}
-	u := cfg.URI
-	if cfg.Module != "" {
-		u.ModulePath = cfg.Module
-	}
-	path, err := modulePath(u)
+	isolation := cfg.isolation()
+	program, err := helperFor(isolation) // first: the error must not ask for a module
 	if err != nil {
 		return nil, err
 	}
-	return m.open(path)
+	path, err := cfg.modulePath()
+	if err != nil {
+		return nil, err
+	}
+	if program == "" {
+		return m.open(path)
+	}
+	mod, err := m.openIsolated(path, program, cfg.helperEnv())
+	if isolation == IsolationAuto && supported() == nil && errors.As(err, new(*helperError)) {
+		logging.OrDiscard(cfg.Logger).Warn("the helper for PKCS #11 modules cannot be used; the module runs in this process", "error", err)
+		return m.open(path)
+	}
+	return mod, err
 }
 
 func newAuthenticator(cfg Config) *authenticator {

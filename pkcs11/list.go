@@ -27,7 +27,7 @@ func (Backend) List(ctx context.Context, ref keystore.Ref, call keystore.Call) (
 
 func list(ctx context.Context, cfg Config, table *modules) ([]keystore.Entry, error) {
 	var found collector
-	_, err := bounded(ctx, cfg.what, func() (struct{}, error) { return struct{}{}, listNow(ctx, cfg, table, &found) }, nil)
+	_, err := bounded(ctx, cfg.in(table), func() (struct{}, error) { return struct{}{}, listNow(ctx, cfg, table, &found) }, nil)
 	return found.all(), err
 }
 

@@ -170,12 +170,16 @@ func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) 
 		return usedMeanwhile("other logins have used all tries but one meanwhile")
 	case y.risky(flags) && !risky && t.info.flags&cktFlagUserPINFinalTry == 0:
 		return usedMeanwhile("other logins have used a try meanwhile")
-	case y.refuses(pin):
-		return notRetriedError{}
 	case d.ctx.Err() != nil: // nobody waits for the login any more
 		return context.Cause(d.ctx)
 	}
+	if err := y.refuses(pin); err != nil {
+		return err
+	}
 	err := loginError(t.mod.login(session, user, pin))
+	if end := (*endedError)(nil); errors.As(err, &end) && end.sent {
+		y.lose(pin)
+	}
 	*used = *used || errors.Is(err, errLogin)
 	if err == nil {
 		y.accept()
@@ -243,8 +247,9 @@ func (i tokenInfo) loginTarget(user uint) loginTarget {
 // loginError adds errLogin to an error of C_Login, unless the PIN cannot have
 // reached the token, and signer.ErrTryCounted if the token has counted a try.
 func loginError(err error) error {
+	end := (*endedError)(nil)
 	switch {
-	case err == nil || errors.Is(err, ckrSessionHandleInvalid):
+	case err == nil || errors.Is(err, ckrSessionHandleInvalid), errors.As(err, &end) && !end.sent:
 		return err
 	case errors.Is(err, ckrPINIncorrect), errors.Is(err, ckrPINLocked):
 		return &countedError{err}

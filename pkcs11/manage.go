@@ -61,7 +61,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 }
 
 func generate(ctx context.Context, cfg Config, gen keyGenerator, table *modules) (*Key, error) {
-	return bounded(ctx, cfg.what, func() (*Key, error) { return generateNow(ctx, cfg, gen, table) }, func(k *Key) { _ = k.Close() })
+	return bounded(ctx, cfg.in(table), func() (*Key, error) { return generateNow(ctx, cfg, gen, table) }, func(k *Key) { _ = k.Close() })
 }
 
 // generateNow is generate, but waits for the module without a limit.

@@ -66,6 +66,7 @@ type pssParams struct{ hash, mgf, saltLen uint }
 
 // The names and numbers come from pkcs11t.h.
 const (
+	cktFlagRemovableDevice    = 0x2 // of CK_SLOT_INFO
 	cktFlagLoginRequired      = 0x4
 	cktFlagUserPINInitialized = 0x8
 	cktFlagProtectedPath      = 0x100

@@ -3,13 +3,9 @@
 package pkcs11
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
-	"strings"
-	"time"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -25,17 +21,17 @@ func load(path string) (module, error) {
 		done, err = probe(path)
 	}
 	if err != nil {
-		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), moduleHint)
+		return nil, notLoaded(path, err)
 	}
 	defer done()
 	ctx := p11.New(path)
 	if ctx == nil {
 		return nil, signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w", path, signer.ErrUnavailable), moduleHint)
 	}
-	l, soft := library{ctx, true}, strings.Contains(filepath.Base(path), "softhsm")
+	l, soft := library{ctx, true}, isSoftHSM(path)
 	err = convertError(ctx.Initialize())
 	if err == nil && soft {
-		err = settleSoftHSM(l, l.again, func() { time.Sleep(settlePause) })
+		err = settleSoftHSM(l, l.again, settle)
 	}
 	if err == nil {
 		return l, nil
@@ -45,12 +41,7 @@ func load(path string) (module, error) {
 		return library{ctx, false}, nil
 	}
 	ctx.Destroy()
-	hint := ""
-	if soft {
-		hint = softHSMHint()
-	}
-	return nil, signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err),
-		cmp.Or(hint, "check the configuration of the module, and that its device or server is available"))
+	return nil, notInitialized(path, err)
 }
 
 type library struct {

@@ -9,10 +9,10 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// supported returns an error: this build cannot load modules.
+// supported returns an error: this build cannot load modules in its own process.
 func supported() error {
-	return signer.WithHint(fmt.Errorf("this build does not include PKCS#11: %w", errors.ErrUnsupported),
-		"build holdfast with CGO_ENABLED=1 and a C compiler for this operating system")
+	return signer.WithHint(fmt.Errorf("this build cannot load PKCS#11 modules into its own process: %w", errors.ErrUnsupported),
+		"let them run in the helper "+helperName+", without isolation=off, or build this program with CGO_ENABLED=1 and a C compiler")
 }
 
 func load(string) (module, error) { return nil, supported() }

@@ -18,12 +18,13 @@ import (
 // loaded contains the modules that this process has initialized, by path. It is
 // the only package variable that changes: C_Initialize and C_Finalize affect
 // the whole process (PKCS #11 v3.1, section 5.4), so a module needs one owner.
-var loaded = modules{load: load, byPath: make(map[string]*sharedModule)}
+var loaded = modules{load: load, isolate: isolate, byPath: make(map[string]*sharedModule)}
 
 type modules struct {
-	mu     sync.Mutex
-	load   func(path string) (module, error)
-	byPath map[string]*sharedModule
+	mu      sync.Mutex
+	load    func(path string) (module, error) // in this process
+	isolate func(path, program string, env []string, begun func(abandoner)) (module, error)
+	byPath  map[string]*sharedModule
 
 	tallies tallies
 }
@@ -32,6 +33,7 @@ type modules struct {
 type sharedModule struct {
 	module
 	path  string
+	name  string      // in owner.byPath
 	file  os.FileInfo // of path; nil: unknown
 	card  *lock       // held while a card signs or the tokens are enumerated
 	tries sync.Mutex  // held between reading the number of tries and using one
@@ -39,22 +41,43 @@ type sharedModule struct {
 	users int         // guarded by owner.mu
 	owner *modules
 
+	loading abandoner // while module is nil; guarded by owner.mu
+
 	keys map[*Key]struct{} // that are open; guarded by owner.mu
 
 	initMu sync.Mutex // held while module is initialized or finalized, which may never end
 }
 
-// open returns the module at path. The caller releases it.
+// open returns the module at path in this process. The caller releases it.
 func (m *modules) open(path string) (*sharedModule, error) {
+	return m.openAs("", path, func(s *sharedModule) (module, error) { return m.load(s.path) })
+}
+
+// isolatedKind is before the path in the name of a module in a helper process.
+const isolatedKind = "isolated "
+
+// openIsolated returns the module at path in a helper process. The caller releases it.
+func (m *modules) openIsolated(path, program string, env []string) (*sharedModule, error) {
+	return m.openAs(isolatedKind, path, func(s *sharedModule) (module, error) {
+		return m.isolate(s.path, program, env, func(a abandoner) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			s.loading = a
+		})
+	})
+}
+
+func (m *modules) openAs(kind, path string, load func(*sharedModule) (module, error)) (*sharedModule, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // a library with two names is one module
 	}
 	file, _ := os.Stat(path) // nil on error, which load reports
+	name := kind + path
 	m.mu.Lock()
-	s := m.known(path, file)
+	s := m.known(kind, name, file)
 	if s == nil {
-		s = &sharedModule{path: path, file: file, owner: m, card: newLock(), keys: make(map[*Key]struct{})}
-		m.byPath[path] = s
+		s = &sharedModule{path: path, name: name, file: file, owner: m, card: newLock(), keys: make(map[*Key]struct{})}
+		m.byPath[name] = s
 	}
 	s.users++
 	m.mu.Unlock()
@@ -63,25 +86,27 @@ func (m *modules) open(path string) (*sharedModule, error) {
 	if s.module != nil {
 		return s, nil
 	}
-	mod, err := m.load(path)
-	if err != nil {
-		s.leave()
-		return nil, err
-	}
+	mod, err := load(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.loading = nil
+	if err != nil {
+		s.users--
+		s.forget()
+		return nil, err
+	}
 	s.module = mod
 	return s, nil
 }
 
-// known returns the module at path, or one whose file has also the name path: the
-// dynamic linker loads it only once. The caller holds m.mu.
-func (m *modules) known(path string, file os.FileInfo) *sharedModule {
-	if s := m.byPath[path]; s != nil {
+// known returns the module with the name, or one of the same kind whose file has also
+// the path in name: the dynamic linker loads it only once. The caller holds m.mu.
+func (m *modules) known(kind, name string, file os.FileInfo) *sharedModule {
+	if s := m.byPath[name]; s != nil {
 		return s
 	}
 	for _, s := range m.byPath {
-		if file != nil && s.file != nil && os.SameFile(file, s.file) {
+		if file != nil && s.file != nil && s.name == kind+s.path && os.SameFile(file, s.file) {
 			return s
 		}
 	}
@@ -103,7 +128,7 @@ func (s *sharedModule) leave() (last bool) {
 // module. The caller holds s.owner.mu.
 func (s *sharedModule) forget() {
 	if s.users == 0 && s.module == nil {
-		delete(s.owner.byPath, s.path)
+		delete(s.owner.byPath, s.name)
 	}
 }
 
@@ -115,7 +140,7 @@ func (s *sharedModule) release() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := inTime(ctx, func() string { return "module " + s.path }, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
+	_, err := inTime(ctx, awaited{func() string { return "module " + s.path }, s.abandon}, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
 	return err
 }
 
@@ -135,6 +160,46 @@ func (s *sharedModule) finalizeUnused() error {
 	s.module = nil
 	s.forget()
 	return err
+}
+
+// An abandoner is a module that can end a call that does not return, after nobody waits
+// for it any more.
+type abandoner interface{ abandon(abandoned) }
+
+// abandon reports that nobody waits for work with the module.
+func (s *sharedModule) abandon(work abandoned) {
+	s.owner.mu.Lock()
+	a := s.loading
+	if s.module != nil {
+		a, _ = s.module.(abandoner)
+	}
+	s.owner.mu.Unlock()
+	if a != nil {
+		a.abandon(work)
+	}
+}
+
+// abandon reports that nobody waits for work with the module that c names.
+func (m *modules) abandon(c Config, work abandoned) {
+	path, err := c.modulePath()
+	if err != nil {
+		return
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	file, _ := os.Stat(path)
+	m.mu.Lock()
+	var all []*sharedModule
+	for _, kind := range []string{"", isolatedKind} {
+		if s := m.known(kind, kind+path, file); s != nil {
+			all = append(all, s)
+		}
+	}
+	m.mu.Unlock()
+	for _, s := range all {
+		s.abandon(work)
+	}
 }
 
 // add records that k is open.
@@ -234,6 +299,15 @@ func modulePath(u URI) (string, error) {
 	}
 	return firstModule("p11-kit-proxy not found", proxyPaths[runtime.GOOS],
 		"install p11-kit, or give the path of the token's own module: ?module-path=… in the reference, or Config.Module")
+}
+
+// modulePath returns the path of the module of c.
+func (c Config) modulePath() (string, error) {
+	u := c.URI
+	if c.Module != "" {
+		u.ModulePath = c.Module
+	}
+	return modulePath(u)
 }
 
 func firstModule(what string, patterns []string, hint string) (string, error) {

@@ -4,16 +4,25 @@ package pkcs11
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
+// Beside the program of the test is no helper.
 func TestWithoutCgo(t *testing.T) {
-	for _, ref := range []string{"token=t;object=k", "?module-path=/none.so", ""} {
+	for ref, want := range map[string]string{
+		"token=t;object=k":       helperName,
+		"?module-path=/none.so":  helperName,
+		"":                       helperName,
+		"token=t?isolation=auto": helperName,
+		"token=t?isolation=on":   helperName,
+		"token=t?module-path=/none.so&isolation=off": "into its own process",
+	} {
 		s, err := Backend{}.Open(t.Context(), keystore.Ref{Scheme: "pkcs11", Rest: ref}, keystore.Call{})
-		if s != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {
+		if s != nil || !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, error %v", ref, s, err)
 		}
 		if _, err := (Backend{}).Attest(t.Context(), keystore.Ref{Scheme: "pkcs11", Rest: ref}, "", keystore.Call{}); !errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "" {

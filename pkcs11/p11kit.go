@@ -51,19 +51,20 @@ func (Backend) Modules(ref keystore.Ref) ([]keystore.Module, error) {
 		return nil, err
 	}
 	if u.ModulePath != "" || u.ModuleName != "" {
-		return []keystore.Module{moduleAt(path, "")}, nil
+		return []keystore.Module{moduleAt(path, "", u)}, nil
 	}
-	return newP11kit().enabled()
+	return newP11kit().enabled(u)
 }
 
-func moduleAt(path, from string) keystore.Module {
-	return keystore.Module{Path: path, From: from, Ref: URI{ModulePath: path}.ref()}
+// moduleAt returns the module at path, to be loaded where that of u is.
+func moduleAt(path, from string, u URI) keystore.Module {
+	return keystore.Module{Path: path, From: from, Ref: URI{ModulePath: path, Isolation: u.Isolation}.ref()}
 }
 
-// enabled returns the modules that the proxy loads, in the order of their names.
+// enabled returns the modules that the proxy loads for u, in the order of their names.
 // It leaves out remote modules, which run in processes of their own, and modules
 // without a file, which p11-kit skips unless they are critical.
-func (k p11kit) enabled() ([]keystore.Module, error) {
+func (k p11kit) enabled(u URI) ([]keystore.Module, error) {
 	folders := k.folders
 	if k.user != "" {
 		mode := parseP11kit(k.system)["user-config"]
@@ -102,7 +103,7 @@ func (k p11kit) enabled() ([]keystore.Module, error) {
 	var found []keystore.Module
 	for name, c := range configs {
 		if path := k.path(c["module"]); path != "" && c["remote"] == "" && k.loads(c) {
-			found = append(found, moduleAt(path, from[name]))
+			found = append(found, moduleAt(path, from[name], u))
 		}
 	}
 	slices.SortFunc(found, func(a, b keystore.Module) int {

@@ -47,7 +47,7 @@ func TestP11kitModules(t *testing.T) {
 		}
 		k := p11kit{system: filepath.Join(dir, "system"), user: filepath.Join(dir, "user"), program: "holdfast",
 			folders: []string{filepath.Join(dir, "admin"), filepath.Join(dir, "package")}, modules: []string{filepath.Join(dir, "lib")}}
-		found, err := k.enabled()
+		found, err := k.enabled(URI{})
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 		}

@@ -39,12 +39,12 @@ func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore
 	if err != nil {
 		return nil, err
 	}
-	mod, err := bounded(ctx, cfg.what, func() (*sharedModule, error) { return openModule(cfg) }, func(late *sharedModule) { _ = late.release() })
+	mod, err := bounded(ctx, cfg.in(&loaded), func() (*sharedModule, error) { return openModule(cfg) }, func(late *sharedModule) { _ = late.release() })
 	if err != nil {
 		return nil, err
 	}
 	returned := make(chan struct{}) // by the module
-	certs, err := bounded(ctx, cfg.what, func() ([]*x509.Certificate, error) {
+	certs, err := bounded(ctx, cfg.in(&loaded), func() ([]*x509.Certificate, error) {
 		defer close(returned)
 		return readCertificates(mod, cfg)
 	}, nil)
@@ -88,11 +88,11 @@ func (Backend) Uses(ref keystore.Ref) keystore.Uses {
 	return keystore.UsesOfAttributes(ref.Rest, "?;&")
 }
 
-// SetAttribute implements [keystore.AttributeSetter] for module-path and
-// pin-source. It does not add module-path to a reference with a module-name, or
+// SetAttribute implements [keystore.AttributeSetter] for module-path, pin-source and
+// isolation. It does not add module-path to a reference with a module-name, or
 // pin-source to one with a pin-value.
 func (Backend) SetAttribute(ref keystore.Ref, name, value string) (keystore.Ref, error) {
-	excludedBy, ok := map[string]string{"module-path": "module-name", "pin-source": "pin-value"}[name]
+	excludedBy, ok := map[string]string{"module-path": "module-name", "pin-source": "pin-value", "isolation": "isolation"}[name]
 	if !ok {
 		return ref, errors.ErrUnsupported
 	}
@@ -106,7 +106,10 @@ func configFor(ref keystore.Ref, call keystore.Call) (Config, error) {
 	if err != nil {
 		return Config{}, &keystore.RefError{Ref: ref.String(), Err: err}
 	}
-	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now, permit: call.Permit}
+	cfg := Config{URI: u, PIN: call.PIN, Certificates: call.Certificates, Ref: ref, Logger: call.Logger, Now: call.Now, permit: call.Permit, longRunning: call.LongRunning}
+	if call.Environ != nil {
+		cfg.environ = call.ChildEnv(ref)
+	}
 	pin, err := pinOf(u, call)
 	if err != nil {
 		return Config{}, err

@@ -84,7 +84,8 @@ func (p *pool) get(ctx context.Context) (uint, error) {
 // put returns a session to the pool; err is the error of its use. After an
 // error put closes the session. If it is the last session, put first opens
 // another one, because a token logs the user out when its last session is
-// closed (PKCS #11 v3.1, section 5.6.8).
+// closed (PKCS #11 v3.1, section 5.6.8). It does not if the token was removed, which
+// logs the user out, too.
 func (p *pool) put(s uint, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +94,7 @@ func (p *pool) put(s uint, err error) {
 		p.free = append(p.free, s)
 		return
 	}
-	last := p.count-p.opening-p.closing == 1 && !p.drained
+	last := p.count-p.opening-p.closing == 1 && !p.drained && !removed(err)
 	p.closing++
 	p.mu.Unlock()
 	var another uint

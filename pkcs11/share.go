@@ -23,9 +23,9 @@ func (Backend) SharePIN(key, certificate keystore.Ref) keystore.Ref {
 
 func (u URI) hasPIN() bool { return u.PINValue != "" || u.PINSource != "" }
 
-// device returns u without the attributes of the object and the PIN.
+// device returns u without the attributes of the object, the PIN and the process.
 func (u URI) device() URI {
 	u.Object, u.ID, u.Type = "", "", ""
-	u.PINSource, u.PINValue = "", ""
+	u.PINSource, u.PINValue, u.Isolation = "", "", ""
 	return u
 }

@@ -102,7 +102,7 @@ func (k *Key) SignContext(ctx context.Context, _ io.Reader, digest []byte, opts 
 		e := &either{Context: ctx, other: k.ctx}
 		waits, done = e, e.end
 	}
-	sig, err := inTime(ctx, k.what, func() ([]byte, error) {
+	sig, err := inTime(ctx, k.awaited(), func() ([]byte, error) {
 		defer use.end()
 		defer done()
 		return k.attempt(ctx, op, k.auth.begin(waits))
@@ -131,6 +131,7 @@ func (k *Key) NeedsPerson() bool {
 // the end of ctx.
 func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, error) {
 	defer d.end()
+	ended := 0
 	for n := 1; ; {
 		if d.ctx.Err() != nil {
 			return nil, context.Cause(d.ctx)
@@ -141,20 +142,28 @@ func (k *Key) attempt(ctx context.Context, op operation, d *dialog) ([]byte, err
 		case err == nil:
 			return sig, nil
 		case errors.Is(err, errRetired): // another goroutine noticed the loss, or reconnecting failed before
-		case !lost(err) || n == maxAttempts:
+		case !lost(err) || n == maxAttempts || isEnded(err, &ended):
 			return nil, err
 		default:
 			n++
 		}
 		d.loss = err
 		if err = k.reconnect(d.ctx, conn, err, d); err != nil {
-			if !lost(err) || n == maxAttempts {
+			if !lost(err) || n == maxAttempts || isEnded(err, &ended) {
 				return nil, err
 			}
 			n++
 			d.loss = err
 		}
 	}
+}
+
+// isEnded counts the ends of the helper process and reports whether it ended too often.
+func isEnded(err error, count *int) bool {
+	if errors.As(err, new(*endedError)) {
+		*count++
+	}
+	return *count == maxEnded
 }
 
 func (k *Key) sign(ctx context.Context, conn *connection, op operation, d *dialog) ([]byte, error) {
@@ -212,7 +221,7 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	if err == nil { // after Close the module may be finalized
 		ctx, cancel := context.WithTimeout(k.ctx, closeTimeout)
 		defer cancel()
-		listed, err = inTime(ctx, k.what, func() ([]uint, error) {
+		listed, err = inTime(ctx, k.awaited(), func() ([]uint, error) {
 			defer use.end()
 			return k.mod.mechanisms(k.conn.Load().token.slot)
 		}, nil)

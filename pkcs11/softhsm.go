@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // softHSMConfigs are where SoftHSM looks for its configuration, in its order;
@@ -56,4 +57,43 @@ func tokenDir(config string) string {
 		}
 	}
 	return "/var/lib/softhsm/tokens"
+}
+
+// isSoftHSM reports whether the module at path is SoftHSM, as far as its name says so.
+func isSoftHSM(path string) bool { return strings.Contains(filepath.Base(path), "softhsm") }
+
+// softHSMTokens counts the tokens in SoftHSM's folder.
+func softHSMTokens() int {
+	for _, path := range softHSMConfigs() {
+		if config, err := os.ReadFile(path); err == nil {
+			found, _ := filepath.Glob(filepath.Join(tokenDir(string(config)), "*", "token.object"))
+			return len(found)
+		}
+	}
+	return 0
+}
+
+// settleAttempts and settlePause bound how long settleSoftHSM waits for others.
+const (
+	settleAttempts = 10
+	settlePause    = 20 * time.Millisecond
+)
+
+func settle() { time.Sleep(settlePause) }
+
+// settleSoftHSM initializes SoftHSM again, a few times, while it shows fewer
+// tokens than its folder has. Each login writes the token's file, and SoftHSM
+// leaves out a token whose file another process is just writing.
+func settleSoftHSM(mod module, again func() error, pause func()) error {
+	for range settleAttempts {
+		shown, err := tokens(mod, URI{})
+		if err != nil || len(shown) >= softHSMTokens() {
+			return nil // errors are those of the caller
+		}
+		pause()
+		if err := again(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

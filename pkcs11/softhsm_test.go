@@ -71,8 +71,20 @@ var keyTypes = []keystore.KeyType{
 	keystore.RSA2048, keystore.RSA3072, keystore.P256, keystore.P384, keystore.P521, keystore.Ed25519,
 }
 
-func TestContract(t *testing.T) {
-	token := softHSM(t).Token(t)
+// eachIsolation runs f with a new token, once with the module in this process and once
+// in the helper.
+func eachIsolation(t *testing.T, f func(t *testing.T, token string)) {
+	t.Helper()
+	hsm := softHSM(t)
+	pkcs11test.UseHelper(t)
+	for _, isolation := range []string{pkcs11.IsolationOff, pkcs11.IsolationOn} {
+		t.Run("isolation="+isolation, func(t *testing.T) { f(t, hsm.Token(t)+"&isolation="+isolation) })
+	}
+}
+
+func TestContract(t *testing.T) { eachIsolation(t, contract) }
+
+func contract(t *testing.T, token string) {
 	ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 	var b pkcs11.Backend
 	for _, kind := range keyTypes {
@@ -120,8 +132,9 @@ func TestContract(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	token := softHSM(t).Token(t)
+func TestList(t *testing.T) { eachIsolation(t, checkList) }
+
+func checkList(t *testing.T, token string) {
 	var b pkcs11.Backend
 	r := ref(t, token, "object=listed")
 	key, err := b.Generate(t.Context(), r, keystore.KeySpec{Type: keystore.P256}, withPIN(pkcs11test.PIN))
@@ -179,8 +192,9 @@ func TestList(t *testing.T) {
 
 // Generate refuses a label or ID that a key already has. The hint names this
 // key.
-func TestGenerateTwice(t *testing.T) {
-	token := softHSM(t).Token(t)
+func TestGenerateTwice(t *testing.T) { eachIsolation(t, generateTwice) }
+
+func generateTwice(t *testing.T, token string) {
 	var b pkcs11.Backend
 	spec := keystore.KeySpec{Type: keystore.P256}
 	prompts := 0

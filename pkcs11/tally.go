@@ -22,6 +22,10 @@ type tally struct {
 	counted  int                            // how many of them it counted
 	others   bool                           // it counted one of another program before
 	silent   bool                           // its flags did not show that it counted one
+
+	// The hashes of PINs with which a login ended the helper process of the module,
+	// so that nobody knows whether the token counted a try.
+	unknown map[[sha256.Size]byte]struct{}
 }
 
 // see updates y with the flags of the token. If they show no incorrect PIN,
@@ -50,12 +54,28 @@ func (y *tally) risky(flags uint) bool {
 	return y.counted > 1
 }
 
-// refuses reports whether the token has refused the PIN.
-func (y *tally) refuses(pin []byte) bool {
+// refuses returns an error if the PIN must not be sent to the token again.
+func (y *tally) refuses(pin []byte) error {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	_, ok := y.refused[sha256.Sum256(pin)]
-	return ok
+	hash := sha256.Sum256(pin)
+	if _, ok := y.refused[hash]; ok {
+		return notRetriedError{}
+	}
+	if _, ok := y.unknown[hash]; ok {
+		return unknownResultError{}
+	}
+	return nil
+}
+
+// lose records that the result of a login with the PIN is unknown.
+func (y *tally) lose(pin []byte) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.unknown == nil {
+		y.unknown = make(map[[sha256.Size]byte]struct{})
+	}
+	y.unknown[sha256.Sum256(pin)] = struct{}{}
 }
 
 // accept records that the token accepted a PIN.
@@ -122,4 +142,20 @@ func (notRetriedError) Unwrap() []error {
 
 func (notRetriedError) Hint() string {
 	return "give another PIN; if the PIN of the token was changed to this one, restart the program"
+}
+
+// An unknownResultError reports that a PIN was not sent to the token, because the module
+// ended its process when it received the same PIN.
+type unknownResultError struct{}
+
+func (unknownResultError) Error() string {
+	return "PIN not retried because the module ended its process in the last login: " + signer.ErrPINRequired.Error()
+}
+
+func (unknownResultError) Unwrap() []error {
+	return []error{signer.ErrPINRequired, signer.ErrTryCounted}
+}
+
+func (unknownResultError) Hint() string {
+	return "check the PIN, how many tries the token has left, and the module; then restart the program"
 }

@@ -2,8 +2,8 @@ package pkcs11
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -56,6 +56,8 @@ func readTokens(mod module, u URI) (found []token, unread []error, err error) {
 		}
 		info, ok, err := readToken(mod, slot, u)
 		switch {
+		case errors.As(err, new(*endedError)):
+			return nil, nil, err
 		case err != nil:
 			unread = append(unread, fmt.Errorf("token in slot %d: %w", slot, err))
 		case ok:
@@ -98,7 +100,7 @@ func oneToken(mod module, u URI) (token, error) {
 		if len(all) == 0 {
 			hint := "insert the card or start the HSM; if there are several modules, select one with ?module-path=… in the reference"
 			switch soft := softHSMHint(); {
-			case strings.Contains(filepath.Base(u.ModulePath), "softhsm"):
+			case isSoftHSM(u.ModulePath):
 				hint = cmp.Or(soft, hintNoSoftToken)
 			case soft != "":
 				hint += ". " + soft
@@ -151,7 +153,7 @@ func (t token) uri() URI {
 
 // withModuleOf returns u with the module of another URI.
 func (u URI) withModuleOf(other URI) URI {
-	u.ModuleName, u.ModulePath = other.ModuleName, other.ModulePath
+	u.ModuleName, u.ModulePath, u.Isolation = other.ModuleName, other.ModulePath, other.Isolation
 	return u
 }
 

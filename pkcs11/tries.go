@@ -16,7 +16,7 @@ func (Backend) Tries(ctx context.Context, ref keystore.Ref, call keystore.Call) 
 	if err != nil {
 		return nil, err
 	}
-	return bounded(ctx, cfg.what, func() ([]keystore.Tries, error) { return triesNow(cfg, &loaded) }, nil)
+	return bounded(ctx, cfg.in(&loaded), func() ([]keystore.Tries, error) { return triesNow(cfg, &loaded) }, nil)
 }
 
 func triesNow(cfg Config, table *modules) (tries []keystore.Tries, err error) {

@@ -29,6 +29,7 @@ type URI struct {
 	// Query attributes: the PIN and the module.
 	PINSource, PINValue    string
 	ModuleName, ModulePath string
+	Isolation              string // see [Isolation]
 }
 
 // A uriAttribute is an attribute of the grammar in RFC 7512, section 2.3.
@@ -59,6 +60,7 @@ var queryAttributes = []uriAttribute{
 	{"pin-value", func(u *URI) *string { return &u.PINValue }, nil},
 	{"module-name", func(u *URI) *string { return &u.ModuleName }, checkModuleName},
 	{"module-path", func(u *URI) *string { return &u.ModulePath }, nil},
+	{"isolation", func(u *URI) *string { return &u.Isolation }, checkIsolation},
 }
 
 // ParseURI parses a PKCS #11 URI. RFC 7512 allows readers to ignore unknown

@@ -63,13 +63,20 @@ var mayImport = map[string][]string{
 	"keystore/selector": {"signer", "keystore"},
 	"keystore/sshagent": {"signer", "keystore"},
 	"keystore/spiffe":   {"signer", "keystore"},
-	"pkcs11":            {"signer", "keystore"},
+	"pkcs11":            {"signer", "keystore", "pkcs11/internal/wire"},
 	"tpm":               {"signer", "keystore"},
 	"winstore":          {"signer", "keystore", "keystore/selector"},
 	"keychain":          {"signer", "keystore", "keystore/selector", "keychain/internal/native", "keychain/internal/secfw"},
 	"pkcs11/pkcs11test": {},
 	"pkcs11/interop":    {}, // only tests
 	"tpm/tpmtest":       {},
+
+	// The helper process of pkcs11. Only binding, which makes a program of Linux
+	// dynamic, links purego, and only the helper links binding.
+	"pkcs11/isolated":         {"pkcs11/internal/binding", "pkcs11/internal/wire"},
+	"pkcs11/internal/binding": {},
+	"pkcs11/internal/wire":    {},
+	"cmd/holdfast-pkcs11":     {"pkcs11/isolated"},
 
 	"keystore/spiffe/spiffetest": {"signer/signertest"}, // for tests
 
@@ -181,7 +188,7 @@ func TestExamplesImportPublicPackages(t *testing.T) {
 var onlyIn = map[string][]string{
 	"filippo.io/mldsa":             {"keystore/file"},
 	"github.com/aws/aws-sdk-go-v2": {"rolesanywhere/awssdk"},
-	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec"},
+	"github.com/ebitengine/purego": {"keychain/internal/secfw", "keychain/internal/fakesec", "pkcs11/internal/binding"},
 	"github.com/google/go-tpm":     {"tpm", "pki/attestation"},
 }
 
@@ -282,6 +289,9 @@ func TestCheckImports(t *testing.T) {
 		{"keystore/file", module + "/pkcs11", false},
 		{"keystore", module + "/keystore/selector", false},
 		{"pkcs11", module + "/keystore/selector", false},
+		{"pkcs11", module + "/pkcs11/internal/binding", false},
+		{"pkcs11/isolated", module + "/pkcs11", false},
+		{"pkcs11/isolated", "github.com/ebitengine/purego", false},
 		{"winstore", module + "/keystore/selector", true},
 		{"rolesanywhere", module + "/keystore", false},
 		{"rolesanywhere/credentials", module + "/signer", false},

@@ -8,9 +8,11 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/keystore"
@@ -32,6 +34,7 @@ type token struct {
 	pin      string
 	sessions int    // Config.MaxSessions
 	claims   string // about keys that were generated on it; "": generated
+	unlisted bool   // isolated, it makes PSS signatures, which it does not list
 }
 
 // ref returns a reference to the key with a label and an ID; "" is omitted.
@@ -86,7 +89,24 @@ func (tok token) open(t *testing.T, ref keystore.Ref, n int) signer.Signer {
 	if len(s.Chain()) != n {
 		t.Errorf("chain of %d certificates, want %d", len(s.Chain()), n)
 	}
+	if tok.unlisted && tok.uri.Isolation == pkcs11.IsolationOn {
+		return withoutPSS{s}
+	}
 	return s
+}
+
+// A withoutPSS makes no PSS signatures.
+type withoutPSS struct{ signer.Signer }
+
+func (s withoutPSS) SignatureSchemes() []tls.SignatureScheme {
+	return s.Signer.(signer.SchemeLimiter).SignatureSchemes()
+}
+
+func (s withoutPSS) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, ok := opts.(*rsa.PSSOptions); ok {
+		return nil, errors.ErrUnsupported
+	}
+	return s.Signer.Sign(rand, digest, opts)
 }
 
 // checkClaims checks what the module claims about a key.
@@ -102,17 +122,33 @@ func (tok token) checkClaims(t *testing.T, ref keystore.Ref) {
 	}
 }
 
-// contract creates a key of each type on the token and runs the contract tests.
+// isolations are the processes in which a module runs: that of the test, and a helper.
+var isolations = map[string]string{"InProcess": pkcs11.IsolationOff, "Isolated": pkcs11.IsolationOn}
+
+// eachIsolation runs f with the token in this process and in the helper.
+func eachIsolation(t *testing.T, tok token, f func(t *testing.T, tok token)) {
+	t.Helper()
+	pkcs11test.UseHelper(t)
+	for name, isolation := range isolations {
+		tok.uri.Isolation = isolation
+		t.Run(name, func(t *testing.T) { f(t, tok) })
+	}
+}
+
+// contract creates keys of each type on the token and runs the contract tests, with the
+// module in this process and in the helper.
 func contract(t *testing.T, tok token, kinds ...keystore.KeyType) {
 	t.Helper()
-	for _, kind := range kinds {
-		t.Run(string(kind), func(t *testing.T) {
-			ref := tok.ref(string(kind), "")
-			tok.generate(t, ref, kind)
-			tok.checkClaims(t, ref)
-			signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, ref, 2) })
-		})
-	}
+	eachIsolation(t, tok, func(t *testing.T, tok token) {
+		for _, kind := range kinds {
+			t.Run(string(kind), func(t *testing.T) {
+				ref := tok.ref(string(kind)+"-"+tok.uri.Isolation, "")
+				tok.generate(t, ref, kind)
+				tok.checkClaims(t, ref)
+				signertest.Run(t, func(t *testing.T) signer.Signer { return tok.open(t, ref, 2) })
+			})
+		}
+	})
 }
 
 // softHSM creates a SoftHSM token with a separate folder for this process. The

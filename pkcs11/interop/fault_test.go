@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -30,8 +31,7 @@ func TestFaults(t *testing.T) {
 	t.Setenv("FAULT_MODULE", tok.uri.ModulePath)
 	t.Setenv("FAULT_RULES", f.file)
 	f.set(t)
-	tok.uri.ModulePath = filepath.Join(t.TempDir(), "fault.so")
-	command(t, cc, "-std=gnu11", "-O2", "-Wall", "-shared", "-fPIC", "-o", tok.uri.ModulePath, "testdata/fault.c", "-ldl", "-lpthread")
+	tok.uri.ModulePath = pkcs11test.FaultModule(t, cc, t.TempDir())
 	ref := tok.ref("p256", "")
 	tok.generate(t, ref, keystore.P256)
 

@@ -49,10 +49,12 @@ func TestProxy(t *testing.T) {
 	contract(t, tok, keystore.RSA2048, keystore.P256, keystore.P384)
 
 	tok.uri.ModulePath = ""
-	s := tok.open(t, tok.ref(string(keystore.P256), ""), 2)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	eachIsolation(t, tok, func(t *testing.T, tok token) {
+		s := tok.open(t, tok.ref(string(keystore.P256)+"-"+tok.uri.Isolation, ""), 2)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestRemote uses a token through p11-kit server, which runs in another

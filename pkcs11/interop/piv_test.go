@@ -38,16 +38,21 @@ func TestPIV(t *testing.T) {
 		return
 	}
 	s := pivTest{reader: startReader(t, daemonPath, driver), module: opensc, ca: signertest.NewCA(t, "root").Intermediate(t, "intermediate")}
-	t.Run("Contract", s.contract)
-	t.Run("EjectAndInsert", s.ejectAndInsert)
-	t.Run("WrongPIN", s.wrongPIN)
-	t.Run("LockedPIN", s.lockedPIN)
+	pkcs11test.UseHelper(t)
+	for name, isolation := range isolations {
+		s.isolation = isolation
+		t.Run(name+"/Contract", s.contract)
+		t.Run(name+"/EjectAndInsert", s.ejectAndInsert)
+		t.Run(name+"/WrongPIN", s.wrongPIN)
+		t.Run(name+"/LockedPIN", s.lockedPIN)
+	}
 }
 
 type pivTest struct {
-	reader *pkcs11test.VirtualReader
-	module string
-	ca     *signertest.CA
+	reader    *pkcs11test.VirtualReader
+	module    string
+	isolation string
+	ca        *signertest.CA
 }
 
 const pcscDrivers = "/usr/lib/pcsc/drivers"
@@ -163,7 +168,7 @@ func eventually(t *testing.T, limit time.Duration, f func() error) {
 }
 
 func (s pivTest) token(pin string) token {
-	return token{uri: pkcs11.URI{ModulePath: s.module}, pin: pin}
+	return token{uri: pkcs11.URI{ModulePath: s.module, Isolation: s.isolation}, pin: pin}
 }
 
 func (s pivTest) contract(t *testing.T) {

@@ -41,6 +41,8 @@ func TestTPM2(t *testing.T) {
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-token", "--label", "tpm", "--so-pin", soPIN)
 	command(t, tool, "--module", module, "--slot-index", "0", "--init-pin", "--login", "--login-type", "so", "--so-pin", soPIN, "--new-pin", pin)
 	// tpm2-pkcs11 1.9.0 has crashed in C_Sign with several concurrent
-	// sessions.
-	contract(t, token{uri: pkcs11.URI{Token: "tpm", ModulePath: module}, pin: pin, sessions: 1}, keystore.P256, keystore.RSA2048)
+	// sessions. It keeps the address of PSS parameters from C_SignInit to C_Sign, which
+	// the binding for cgo does not.
+	tok := token{uri: pkcs11.URI{Token: "tpm", ModulePath: module}, pin: pin, sessions: 1, unlisted: true}
+	contract(t, tok, keystore.P256, keystore.RSA2048)
 }

@@ -67,7 +67,7 @@ func TestBadInput(t *testing.T) {
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
 		arnCases, argumentCases, networkCases, answerCases, refusalCases, chainCases, otherCommandCases,
-		signStringCases, certificateDataCases, environmentCases, doctorCases, issuingCases, installCases, renewalCases, attestationCases, mldsaCases, spiffeCases, sshAgentCases, agentCommandCases, programCases,
+		signStringCases, certificateDataCases, environmentCases, doctorCases, issuingCases, installCases, renewalCases, attestationCases, mldsaCases, spiffeCases, sshAgentCases, agentCommandCases, programCases, helperCases,
 	} {
 		cases = append(cases, group(p)...)
 	}
@@ -174,7 +174,7 @@ func (s *scene) run(program string, c badInput) result {
 	}
 	args = append(args, c.args...)
 	_, addr, _ := strings.Cut(url, "://")
-	place := strings.NewReplacer("{url}", url, "{addr}", addr)
+	place := strings.NewReplacer("{url}", url, "{addr}", addr, "{dir}", s.dir)
 	for i, a := range args {
 		args[i] = place.Replace(a)
 	}

@@ -42,11 +42,11 @@ func inputCases(p *pki) (all []badInput) {
 		{name: "file URI of another host", args: []string{"--private-key", "file://host/key.pem"}, code: front.ExitUsage, culprit: "host", hint: "reference"},
 		{name: "file URI with attributes", args: []string{"--private-key", "file:key.pem?pin-value=" + testPassword}, code: front.ExitUsage, culprit: "key.pem", hint: "reference"},
 		{name: "reference of 20 KiB", args: []string{"--private-key", "pkcs11:" + strings.Repeat("x", 20<<10)}, code: front.ExitUsage, culprit: "pkcs11:", hint: "reference"},
-		{name: "PIN in a reference", args: []string{"--private-key", "pkcs11:token=app;object=k?module-path=/bin/sh&pin-value=" + testPassword}, code: front.ExitUnavailable, culprit: "token=app", hint: "CGO_ENABLED=1"},
+		{name: "PIN in a reference", args: []string{"--private-key", "pkcs11:token=app;object=k?module-path=/bin/sh&pin-value=" + testPassword}, code: front.ExitUnavailable, culprit: "token=app", hint: "install holdfast-pkcs11"},
 		{name: "PIN in a reference that is wrong", args: []string{"--private-key", "pkcs11:object=k\n?pin-value=" + testPassword}, code: front.ExitUsage, culprit: "pkcs11:", hint: "reference"},
 		{name: "PIN in an unknown scheme", args: []string{"--private-key", "pkcs12:object=k?pin-value=" + testPassword}, code: front.ExitUsage, culprit: "pkcs12", hint: "./pkcs12:"},
-		{name: "certificate in a token without cgo", args: []string{"--certificate", "pkcs11:object=app?module-path=/bin/sh"}, code: front.ExitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
-		{name: "key in a token without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-lib", "/bin/sh"}, code: front.ExitUnavailable, culprit: "pkcs11:object=app", hint: "CGO_ENABLED=1"},
+		{name: "certificate in a token without cgo", args: []string{"--certificate", "pkcs11:object=app?module-path=/bin/sh"}, code: front.ExitUnavailable, culprit: "pkcs11:object=app", hint: "install holdfast-pkcs11"},
+		{name: "key in a token without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-lib", "/bin/sh"}, code: front.ExitUnavailable, culprit: "pkcs11:object=app", hint: "install holdfast-pkcs11"},
 	}
 	for _, ref := range []string{"winstore:subject=CN=app", "keychain:label=app"} {
 		all = append(all, badInput{name: "key " + ref, args: []string{"--private-key", ref, "--certificate="}, code: front.ExitUnavailable, culprit: ref, hint: "key file"})

@@ -64,7 +64,7 @@ func moduleCases(*testing.T, *pki) (all []tokenInput) {
 		{name: "module-name unknown", args: ref("pkcs11:token=app?module-name=nosuchmodule"), code: front.ExitUnavailable, culprit: "nosuchmodule", hint: "module-path"},
 		{name: "module-name with a slash", args: ref("pkcs11:token=app?module-name=../libsofthsm2"), code: front.ExitUsage, culprit: "module-name", hint: "reference"},
 		{name: "module-name and module-path", args: ref("pkcs11:token=app?module-name=softhsm2&module-path={module}"), code: front.ExitUsage, culprit: "module-name and module-path", hint: "reference"},
-		{name: "no p11-kit", args: ref("pkcs11:token=app"), setup: jail, code: front.ExitUnavailable, culprit: "p11-kit-proxy", hint: "install p11-kit"},
+		{name: "no p11-kit", args: ref("pkcs11:token=app"), env: []string{"HOLDFAST_PKCS11_HELPER=/holdfast-pkcs11"}, setup: jail, code: front.ExitUnavailable, culprit: "p11-kit-proxy", hint: "install p11-kit"},
 		{name: "the proxy's modules have no token", args: ref("pkcs11:token=app;object=app"), nobody: true, setup: kit(nil), code: front.ExitUnavailable, culprit: "no token", hint: "module-path"},
 		{name: "the proxy's module is missing", args: ref("pkcs11:token=app;object=app"), nobody: true, setup: kit(map[string]string{"gone": "module: {dir}/gone.so\n"}),
 			code: front.ExitUnavailable, culprit: "no token", hint: "module-path"},

@@ -36,7 +36,8 @@ var tokenFlags = []string{
 
 // tokens are what makes scenes with tokens.
 type tokens struct {
-	program     string // with cgo
+	program     string // with cgo, or without it and with the helper beside it
+	helper      string // "": not needed
 	module, spy string
 	fault       string // passes on to module, with faults
 	fixture     string // the folder of a token with the good key and certificate
@@ -44,7 +45,7 @@ type tokens struct {
 
 var spies = []string{"/usr/lib/*/pkcs11-spy.so", "/usr/lib64/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so", "/usr/lib/pkcs11-spy.so", "/usr/lib/pkcs11/pkcs11-spy.so"}
 
-func newTokens(t *testing.T, p *pki, base string) *tokens {
+func newTokens(t *testing.T, p *pki, base string, cgo bool) *tokens {
 	signertest.Require(t, "softhsm", "softhsm2-util")
 	signertest.Require(t, "opensc", "pkcs11-tool")
 	k := &tokens{program: filepath.Join(base, "holdfast"), module: pkcs11test.New(t).Module, fixture: filepath.Join(base, "fixture")}
@@ -58,11 +59,20 @@ func newTokens(t *testing.T, p *pki, base string) *tokens {
 	}
 	k.fault = clitest.FaultyModule(t, base)
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", k.program, clitest.Package)
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if cgo {
+		build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	s := &scene{TB: t, pki: p, dir: k.fixture}
+	if !cgo {
+		helper, err := os.ReadFile(pkcs11test.Helper(t))
+		s.must(err)
+		k.helper = filepath.Join(base, "holdfast-pkcs11")
+		s.must(os.WriteFile(k.helper, helper, 0o755))
+	}
 	s.must(os.Mkdir(s.dir, 0o755))
 	s.must(os.Mkdir(s.path("tokens"), 0o755))
 	k.configure(s)
@@ -75,6 +85,9 @@ func (k *tokens) configure(s *scene) {
 	s.must(os.Symlink(k.module, s.path("softhsm.so")))
 	s.must(os.Symlink(k.spy, s.path("spy.so")))
 	s.must(os.Symlink(k.program, s.path("holdfast")))
+	if k.helper != "" {
+		s.must(os.Symlink(k.helper, s.path("holdfast-pkcs11")))
+	}
 }
 
 func (k *tokens) scene(t *testing.T, p *pki, dir string) *scene {
@@ -117,8 +130,14 @@ func (s *scene) calls() map[string]int {
 var pastable = regexp.MustCompile(`pkcs11:[^\s']+`)
 
 // TestBadInputPKCS11 runs the real program over SoftHSM.
-func TestBadInputPKCS11(t *testing.T) {
-	forTokens(t, tokenCases, func(t *testing.T, k *tokens, s *scene, c tokenInput) {
+func TestBadInputPKCS11(t *testing.T) { badTokens(t, true) }
+
+// TestBadInputPKCS11InHelper runs the program without cgo, whose modules run in the
+// helper process.
+func TestBadInputPKCS11InHelper(t *testing.T) { badTokens(t, false) }
+
+func badTokens(t *testing.T, cgo bool) {
+	forTokens(t, cgo, tokenCases, func(t *testing.T, k *tokens, s *scene, c tokenInput) {
 		r := s.run(k.program, c.badInput)
 		r.check(t, c.badInput, append(s.secrets(c.badInput), pkcs11test.PIN))
 		n := s.calls()
@@ -151,8 +170,13 @@ func TestBadInputPKCS11(t *testing.T) {
 }
 
 // TestGoodInputPKCS11 counts what command lines that are good do to a token.
-func TestGoodInputPKCS11(t *testing.T) {
-	forTokens(t, goodTokenCases, func(t *testing.T, k *tokens, s *scene, c tokenInput) {
+func TestGoodInputPKCS11(t *testing.T) { goodTokens(t, true) }
+
+// TestGoodInputPKCS11InHelper: the same with the helper process.
+func TestGoodInputPKCS11InHelper(t *testing.T) { goodTokens(t, false) }
+
+func goodTokens(t *testing.T, cgo bool) {
+	forTokens(t, cgo, goodTokenCases, func(t *testing.T, k *tokens, s *scene, c tokenInput) {
 		c.serve = answer(created)
 		s.run(k.program, c.badInput).checkGood(t)
 		n := s.calls()
@@ -173,7 +197,7 @@ func TestGoodInputPKCS11(t *testing.T) {
 	})
 }
 
-func forTokens(t *testing.T, list func(*testing.T, *pki) []tokenInput, check func(*testing.T, *tokens, *scene, tokenInput)) {
+func forTokens(t *testing.T, cgo bool, list func(*testing.T, *pki) []tokenInput, check func(*testing.T, *tokens, *scene, tokenInput)) {
 	base := t.TempDir()
 	for _, dir := range []string{base, filepath.Dir(base)} {
 		if err := os.Chmod(dir, 0o755); err != nil { // for badInput.nobody
@@ -181,7 +205,7 @@ func forTokens(t *testing.T, list func(*testing.T, *pki) []tokenInput, check fun
 		}
 	}
 	p := newPKI(t)
-	k := newTokens(t, p, base)
+	k := newTokens(t, p, base, cgo)
 	cases := list(t, p)
 	slots := make(chan struct{}, badInputBound)
 	start := time.Now()

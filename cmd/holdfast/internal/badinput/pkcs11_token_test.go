@@ -188,8 +188,12 @@ func kit(modules map[string]string) func(*scene) {
 // jail makes a folder with the program and what it needs to run, but no more,
 // as a small container has it.
 func jail(s *scene) {
-	s.imprison("holdfast")
-	out, err := exec.Command("ldd", s.path("holdfast")).Output()
+	programs := []string{"holdfast"}
+	if _, err := os.Stat(s.path("holdfast-pkcs11")); err == nil {
+		programs = append(programs, "holdfast-pkcs11") // holdfast itself is then static
+	}
+	s.imprison(programs...)
+	out, err := exec.Command("ldd", s.path(programs[len(programs)-1])).Output()
 	s.must(err)
 	for _, file := range libraryPath.FindAllString(string(out), -1) {
 		name := "root" + file

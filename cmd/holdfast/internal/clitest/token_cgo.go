@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/x509"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -67,10 +66,5 @@ func TokenIdentities(t testing.TB, ca *signertest.CA) []Identity {
 // FAULT_MODULE, and fails by the rules in the file FAULT_RULES.
 func FaultyModule(t testing.TB, dir string) string {
 	t.Helper()
-	name := filepath.Join(dir, "fault.so")
-	cc := exec.Command(signertest.Require(t, "cc", "cc"), "-shared", "-fPIC", "-o", name, "../../../../pkcs11/interop/testdata/fault.c", "-ldl", "-lpthread")
-	if out, err := cc.CombinedOutput(); err != nil {
-		t.Fatalf("cc: %v\n%s", err, out)
-	}
-	return name
+	return pkcs11test.FaultModule(t, signertest.Require(t, "cc", "cc"), dir)
 }

@@ -170,6 +170,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	if o.profile != "" && s.ConfigFile != "" {
 		return signer.WithHint(front.Usagef("--profile and --config exclude each other"), "give --config for a role of serve, exec or update, and --profile for an AWS configuration")
 	}
+	a.LongRunning = s.ConfigFile != "" // as serve, exec and update
 	p := &patient{App: a, options: o, cmd: cmd, given: s}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		p.args = append(p.args, "--"+f.Name+"="+f.Value.String())

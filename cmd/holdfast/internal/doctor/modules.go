@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -84,6 +85,9 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
 		}
+		if how, found := strings.CutPrefix(result.problem, "its process ended: "); found {
+			result.died, result.problem = true, "ends its process when it is loaded ("+how+")"
+		}
 	case !strings.Contains(stdout.b.String(), loadedMark):
 		result.died, result.problem = true, "ends the process when it is loaded"
 	}
@@ -93,6 +97,57 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 // loadedMark ends the output of probe-module: a module can end the process with
 // the exit code 0.
 const loadedMark = "\nthe module can be loaded\n"
+
+// place names the process in which the modules run. The result is ok, unless a helper
+// process is not used or is one of another version.
+func (p *patient) place(ctx context.Context) (string, result) {
+	const here = "the process that signs"
+	in, err := p.key.Isolation(p.App)
+	switch {
+	case err != nil:
+		return here, fine("") // opening the key reports it
+	case in.Refused != nil:
+		r := result{State: warning, Seen: "the helper process is not used: " + in.Refused.Error(), Hint: signer.Hint(in.Refused)}
+		return here, r
+	case in.Program == "":
+		return here, fine("")
+	}
+	version := helperVersion(ctx, in.Program)
+	place, r := "the helper process "+in.Program, fine("")
+	switch own := front.ReadBuild().Version; {
+	case version == "":
+		r = result{State: warning, Seen: "the helper " + in.Program + " does not print its version"}
+	case version != own && version != unreleased && own != unreleased:
+		r = result{State: warning, Seen: fmt.Sprintf("the helper %s is version %s, but this program is %s", in.Program, version, own)}
+	default:
+		place += " (" + strings.Trim(version, "()") + ")"
+	}
+	if r.State != ok {
+		r.Hint = "install holdfast-pkcs11 of the same version"
+	}
+	return place, r
+}
+
+// unreleased is the version of a program that was built without a repository.
+const unreleased = "(devel)"
+
+// helperVersion returns the version that the program of a helper prints, or "".
+func helperVersion(ctx context.Context, program string) string {
+	ctx, cancel := context.WithTimeout(ctx, front.HangTimeout)
+	defer cancel()
+	child := exec.CommandContext(ctx, program, "--version")
+	child.WaitDelay = 100 * time.Millisecond
+	var stdout limitedBuffer
+	child.Stdout = &stdout
+	if err := child.Run(); err != nil {
+		return ""
+	}
+	name, version, _ := strings.Cut(strings.TrimSpace(stdout.b.String()), " ")
+	if name != "holdfast-pkcs11" {
+		return ""
+	}
+	return version
+}
 
 // plainProblem makes sentences of which the module is the subject.
 var plainProblem = strings.NewReplacer(
@@ -172,8 +227,8 @@ func (p *patient) badModule() (probed, bool) {
 
 const modulesCheck = "modules"
 
-// checkModules tells which modules work.
-func checkModules(_ context.Context, p *patient) (results []result) {
+// checkModules tells which modules work, and where.
+func checkModules(ctx context.Context, p *patient) (results []result) {
 	modules := p.modules()
 	if _, err := p.key.Modules(p.App); err != nil {
 		return []result{skip("no module was found; see key")}
@@ -182,6 +237,10 @@ func checkModules(_ context.Context, p *patient) (results []result) {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
 	var works []string
+	place, broken := p.place(ctx)
+	if broken.State != ok {
+		results = append(results, broken)
+	}
 	told := false // by the check of the key
 	for _, m := range modules {
 		if r := m.fault(); r.State == fault && !told && p.badKey {
@@ -194,7 +253,7 @@ func checkModules(_ context.Context, p *patient) (results []result) {
 		}
 	}
 	if len(works) > 0 {
-		results = append(results, fine("can be loaded: %s", strings.Join(works, ", ")))
+		results = append(results, fine("can be loaded into %s: %s", place, strings.Join(works, ", ")))
 	}
 	return results
 }

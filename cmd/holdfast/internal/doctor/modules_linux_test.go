@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/pkcs11/pkcs11test"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -15,7 +16,9 @@ const inUse = `#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 typedef unsigned long ul;
+#ifndef QUIET
 __attribute__((constructor)) static void print(void) { printf("hello {\"state\":"); fflush(stdout); }
+#endif
 static ul unsupported() { return 0x54; }
 static ul fine() { return 0; }
 static ul initialize() { INITIALIZE; return 0; }
@@ -63,6 +66,77 @@ unsigned long C_GetFunctionList(void **list) { for (;;) pause(); }`, "did not an
 __attribute__((constructor)) static void hang(void) { for (;;) pause(); }
 unsigned long C_GetFunctionList(void **list) { return 5; }`, "did not answer within"},
 	{"refuse", `unsigned long C_GetFunctionList(void **list) { return 5; }`, "cannot be loaded"},
+}
+
+// helperScripts are programs in the place of the helper.
+var helperScripts = map[string]string{
+	"old":    "#!/bin/sh\necho holdfast-pkcs11 v0.0.1\n",
+	"other":  "#!/bin/sh\necho 1\n",
+	"broken": "#!/bin/sh\nexit 1\n",
+	"silent": "#!/bin/sh\ntest $# -eq 1 && exec sleep 60\n",
+}
+
+// doctor says in which process a module runs, and why a helper is not used.
+func TestModulePlace(t *testing.T) {
+	cc := signertest.Require(t, "cc", "cc")
+	helper := pkcs11test.Helper(t)
+	s := newScene(t)
+	s.write("m.c", inUseWith("", ""))
+	s.tool(cc, "-shared", "-fPIC", "-w", "-DQUIET", "-o", "m.so", "m.c")
+	for name, text := range helperScripts {
+		s.write(name+"/"+name, text)
+		mode(name+"/"+name, 0o700)(s)
+	}
+	s.write("world/helper", "")
+	mode("world/helper", 0o757)(s)
+	s.write("roles.toml", "[[role]]\nname = \"app\"\ncertificate = \"{dir}/cert.pem\"\nprivate_key = \"pkcs11:token=x;object=k?module-path={dir}/m.so\"\n"+
+		"trust_anchor_arn = \""+anchorARN+"\"\nprofile_arn = \""+profileARN+"\"\nrole_arn = \""+roleARN+"\"\n")
+	flags := "--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so --module-timeout 60s " + sessionFlags
+	const warns = "warning"
+	for _, test := range []struct{ helper, args, state, seen, hint string }{
+		{"", flags, "ok", "into the process that signs: {dir}/m.so", ""},
+		{"{helper}", flags, "ok", "into the process that signs: {dir}/m.so", ""},
+		{"{helper}", flags + " --pkcs11-isolation off", "ok", "into the process that signs: {dir}/m.so", ""},
+		{"{helper}", flags + " --pkcs11-isolation auto", "ok", "into the helper process {helper} (", ""},
+		{"{helper}", flags + " --pkcs11-isolation on", "ok", "into the helper process {helper} (", ""},
+		{"{helper}", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the helper process {helper} (", ""},
+		{"", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the process that signs: {dir}/m.so", ""},
+		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: the program {dir}/world/helper can be written by other users (mode 0757)", "chmod go-w"},
+		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", ""},
+		{"{dir}/other/other", flags + " --pkcs11-isolation auto", warns, "the helper {dir}/other/other does not print its version", "install holdfast-pkcs11"},
+		{"{dir}/broken/broken", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
+		{"{dir}/silent/silent", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
+	} {
+		fill := strings.NewReplacer("{helper}", helper)
+		env := []string{"HOLDFAST_PKCS11_HELPER=" + fill.Replace(s.expand(test.helper))}
+		lines := s.examine(setup{args: test.args, env: env}).of("modules")
+		if len(lines) == 0 || lines[0].State != test.state || !strings.Contains(lines[0].Seen, fill.Replace(s.expand(test.seen))) || !strings.Contains(lines[0].Hint, test.hint) {
+			t.Errorf("helper %s, %s: %+v", test.helper, test.args, lines)
+		}
+	}
+}
+
+// A module that ends its helper process is the fault.
+func TestModulesInHelper(t *testing.T) {
+	cc := signertest.Require(t, "cc", "cc")
+	env := []string{"HOLDFAST_PKCS11_HELPER=" + pkcs11test.Helper(t)}
+	for _, m := range []struct{ name, source, seen string }{
+		{"abort", inUseWith("abort()", ""), "ends its process when it is loaded (signal: aborted"},
+		{"exit", inUseWith("exit(0)", ""), "ends its process when it is loaded"},
+		{"exit with a code", inUseWith("exit(3)", ""), "ends its process when it is loaded (exit status 3)"},
+		{"abort of C_OpenSession", inUseWith("", "abort()"), "its process ended: signal: aborted"},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			s := newScene(t)
+			s.write("m.c", m.source)
+			s.tool(cc, "-shared", "-fPIC", "-w", "-DQUIET", "-o", "m.so", "m.c")
+			args := "--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so&isolation=on --module-timeout 60s " + sessionFlags
+			s.check(setup{args: args, env: env, check: "key", seen: "m.so", code: 5})
+			if lines := s.examine(setup{args: args, env: env}).of("key"); len(lines) != 1 || !strings.Contains(lines[0].Seen, m.seen) || !strings.Contains(lines[0].Hint, "another version of the module") {
+				t.Errorf("%+v", lines)
+			}
+		})
+	}
 }
 
 // A module that crashes, hangs or ends the process does not take doctor along,

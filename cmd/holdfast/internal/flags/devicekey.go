@@ -12,7 +12,7 @@ import (
 // Key returns the Key that a reference names, without opening it. An empty
 // reference is no key. Open it with [Key.OpenBare]: it needs no certificate.
 func (f *Device) Key(reference string) (k Key, err error) {
-	k.module = f.Module
+	k.modules = f.Modules
 	if reference != "" {
 		if k.Identity.Key, err = keystore.ParseRef(reference); err != nil {
 			return k, err

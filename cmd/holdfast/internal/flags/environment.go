@@ -9,13 +9,14 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// The variables of AWS clients for endpoints and retries, and the variable that
-// many programs read for the PKCS #11 module.
+// The variables of AWS clients for endpoints and retries, the variable that many
+// programs read for the PKCS #11 module, and that for --pkcs11-isolation.
 const (
 	endpointVariable        = "AWS_ENDPOINT_URL"
 	ignoreEndpointsVariable = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 	maxAttemptsVariable     = "AWS_MAX_ATTEMPTS"
 	moduleVariable          = "PKCS11_MODULE_PATH"
+	isolationVariable       = "HOLDFAST_PKCS11_ISOLATION"
 )
 
 // EndpointFromEnvironment returns the URL of the endpoint that the environment

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -169,16 +170,60 @@ func TestPrecedenceOfModule(t *testing.T) {
 		{"tpm:path=key.pem", "", "/env.so", "tpm:path=key.pem"},
 	} {
 		a := app(map[string]string{"PKCS11_MODULE_PATH": test.variable})
-		k := Key{module: test.flag}
+		k := Key{modules: Modules{Module: test.flag}}
 		var err error
 		if k.Identity, err = parseIdentity("", test.ref, ""); err != nil {
 			t.Fatal(err)
 		}
-		device := Device{Module: test.flag}
+		device := Device{Modules: Modules{Module: test.flag}}
 		id, err := k.complete(a)
 		alone, errAlone := device.Complete(a, k.Identity.Key)
 		if err != nil || errAlone != nil || id.Key.String() != test.want || alone.String() != test.want {
 			t.Errorf("%+v: %v, %v, %v, %v", test, id.Key, err, alone, errAlone)
 		}
+	}
+}
+
+// The reference overrides the flag, and the flag the variable. The name of a cache entry
+// is the same in each process.
+func TestPrecedenceOfIsolation(t *testing.T) {
+	for _, test := range []struct{ ref, flag, variable, want string }{
+		{"pkcs11:token=a", "", "", "pkcs11:token=a"},
+		{"pkcs11:token=a", "", "on", "pkcs11:token=a?isolation=on"},
+		{"pkcs11:token=a", "off", "on", "pkcs11:token=a?isolation=off"},
+		{"pkcs11:token=a?module-path=/m.so", "auto", "never", "pkcs11:token=a?module-path=/m.so&isolation=auto"},
+		{"pkcs11:token=a?isolation=auto", "off", "on", "pkcs11:token=a?isolation=auto"},
+		{"key.pem", "on", "", "key.pem"},
+		{"tpm:path=key.pem", "on", "", "tpm:path=key.pem"},
+		{"pkcs11:token=a", "yes", "", ""},
+		{"key.pem", "", "1", ""},
+	} {
+		a := app(map[string]string{"HOLDFAST_PKCS11_ISOLATION": test.variable})
+		k := Key{modules: Modules{Isolation: test.flag}}
+		var err error
+		if k.Identity, err = parseIdentity("", test.ref, ""); err != nil {
+			t.Fatal(err)
+		}
+		device := Device{Modules: k.modules}
+		id, err := k.complete(a)
+		alone, errAlone := device.Complete(a, k.Identity.Key)
+		var usage *front.UsageError
+		switch {
+		case test.want == "" && (!errors.As(err, &usage) || !errors.As(errAlone, &usage) || signer.Hint(err) == ""):
+			t.Errorf("%+v: %v, %v", test, err, errAlone)
+		case test.want != "" && (err != nil || errAlone != nil || id.Key.String() != test.want || alone.String() != test.want):
+			t.Errorf("%+v: %v, %v, %v, %v", test, id.Key, err, alone, errAlone)
+		}
+	}
+	bare, isolated := Key{}, Key{modules: Modules{Isolation: "on"}}
+	var err error
+	if bare.Identity, err = parseIdentity("", "pkcs11:token=a", ""); err != nil {
+		t.Fatal(err)
+	}
+	isolated.Identity = bare.Identity
+	one, err := bare.Digest(t.Context(), app(nil), keystore.Options{})
+	other, errOther := isolated.Digest(t.Context(), app(nil), keystore.Options{})
+	if err != nil || errOther != nil || one != other {
+		t.Errorf("digests %s and %s, errors %v and %v", one, other, err, errOther)
 	}
 }

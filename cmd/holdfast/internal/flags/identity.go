@@ -4,6 +4,9 @@
 package flags
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -62,7 +65,7 @@ func (f *Identity) Key(cmd *cobra.Command) (Key, error) {
 	if err := refuseBoth(cmd, exclusive); err != nil {
 		return Key{}, err
 	}
-	k := Key{pins: f.pins, module: f.device.Module, newest: f.osStore.newest}
+	k := Key{pins: f.pins, modules: f.device.Modules, newest: f.osStore.newest}
 	certificate := f.certificate
 	unnamed := f.privateKey == "" && f.certificate == ""
 	selected := given("cert-selector") || given("system-store-name")
@@ -121,7 +124,13 @@ func (o *onlyOnce) Set(text string) error {
 // Device is the group of flags that all commands that open a device have.
 type Device struct {
 	PINSource string
-	Module    string // module of PKCS #11 references that do not name one
+	Modules
+}
+
+// Modules are settings for PKCS #11 references that do not have them.
+type Modules struct {
+	Module    string // the path of the module
+	Isolation string // in which process it runs
 }
 
 // Add adds the flags to fs.
@@ -129,6 +138,27 @@ func (f *Device) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt", "pinentry")
 	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: PKCS11_MODULE_PATH, or p11-kit-proxy)")
+	fs.StringVar(&f.Isolation, isolationFlag, "", "`where` PKCS #11 modules run: off: in this process, on: in a helper process, auto: on if holdfast-pkcs11 is installed (default: HOLDFAST_PKCS11_ISOLATION; see docs/pkcs11.md)")
+	front.MarkValues(fs.Lookup(isolationFlag), isolations...)
+}
+
+const isolationFlag = "pkcs11-isolation"
+
+// isolations are the values of the attribute isolation, and of the flag and the variable
+// for it.
+var isolations = []string{"on", "off", "auto"}
+
+// isolation returns the value of the flag or of the variable.
+func (m Modules) isolation(a front.App) (string, error) {
+	value, from := m.Isolation, "--"+isolationFlag
+	if value == "" {
+		value, from = a.Env(isolationVariable), "environment variable "+isolationVariable+":"
+	}
+	if value != "" && !slices.Contains(isolations, value) {
+		return "", signer.WithHint(front.Usagef("%s %q is not one of %s", from, value, strings.Join(isolations, ", ")),
+			"docs/pkcs11.md says in which process a module runs")
+	}
+	return value, nil
 }
 
 // Options returns the options for backends that the flags describe.
@@ -142,5 +172,5 @@ func (f *Device) Options(a front.App) (keystore.Options, error) {
 
 // Complete returns ref with the attributes that the flags set and ref does not.
 func (f *Device) Complete(a front.App, ref keystore.Ref) (keystore.Ref, error) {
-	return complete(a, ref, f.Module, false)
+	return complete(a, ref, f.Modules, false)
 }

@@ -73,6 +73,15 @@ func (k Key) Modules(a front.App) (modules []keystore.Module, err error) {
 	return modules, nil
 }
 
+// Isolation returns in which process these modules run; see [keystore.Store.Isolation].
+func (k Key) Isolation(a front.App) (keystore.Isolation, error) {
+	ref, err := k.ref(a)
+	if err != nil {
+		return keystore.Isolation{}, err
+	}
+	return a.Store.Isolation(ref, a.Options(nil))
+}
+
 // KeyFiles returns the files that contain the key.
 func (k Key) KeyFiles(a front.App) []string {
 	if k.Identity.Key.IsZero() {

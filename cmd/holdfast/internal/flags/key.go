@@ -24,9 +24,9 @@ type Key struct {
 	PINSource PINSource
 
 	pins    pins
-	module  string // for PKCS #11 references that do not name one
-	newest  bool   // use the certificate that expires last
-	implied bool   // only newest was given, and Identity is the key store of the system
+	modules Modules
+	newest  bool // use the certificate that expires last
+	implied bool // only newest was given, and Identity is the key store of the system
 	hidden  []string
 }
 
@@ -215,7 +215,7 @@ func (k Key) Succeed(ctx context.Context, a front.App, old *x509.Certificate, su
 // Digest returns an identifier of the key and its certificate without opening
 // them; see [keystore.Store.Digest].
 func (k Key) Digest(ctx context.Context, a front.App, opts keystore.Options) (string, error) {
-	id, err := k.complete(a)
+	id, err := k.completeWith(a, "") // in which process the key is makes no difference
 	if err != nil {
 		return "", err
 	}
@@ -275,13 +275,21 @@ func firstRef(a, b keystore.Ref) string {
 // complete returns the references with the attributes that the flags and the
 // environment set. Without a PIN source, the PIN in the reference to a certificate
 // is also for the key in the same token, as in aws_signing_helper.
-func (k Key) complete(a front.App) (id keystore.Identity, err error) {
+func (k Key) complete(a front.App) (keystore.Identity, error) {
+	isolation, err := k.modules.isolation(a)
+	if err != nil {
+		return k.Identity, err
+	}
+	return k.completeWith(a, isolation)
+}
+
+func (k Key) completeWith(a front.App, isolation string) (id keystore.Identity, err error) {
 	id = k.Identity
 	for _, c := range []struct {
 		ref    *keystore.Ref
 		newest bool
 	}{{&id.Key, false}, {&id.Certificate, k.newest}, {&id.Intermediates, false}} {
-		if *c.ref, err = complete(a, *c.ref, k.module, c.newest); err != nil {
+		if *c.ref, err = completeWith(a, *c.ref, k.modules.Module, isolation, c.newest); err != nil {
 			return id, err
 		}
 	}
@@ -291,16 +299,24 @@ func (k Key) complete(a front.App) (id keystore.Identity, err error) {
 	return id, nil
 }
 
-// complete sets the attributes module-path and newest of ref, unless ref sets
-// them itself or its scheme does not have them. Without a module, it uses that
-// of PKCS11_MODULE_PATH.
-func complete(a front.App, ref keystore.Ref, module string, newest bool) (keystore.Ref, error) {
+// complete sets the attributes module-path, isolation and newest of ref, unless ref
+// sets them itself or its scheme does not have them. Without a module or an isolation,
+// it uses that of the environment.
+func complete(a front.App, ref keystore.Ref, m Modules, newest bool) (keystore.Ref, error) {
+	isolation, err := m.isolation(a)
+	if err != nil {
+		return ref, err
+	}
+	return completeWith(a, ref, m.Module, isolation, newest)
+}
+
+func completeWith(a front.App, ref keystore.Ref, module, isolation string, newest bool) (keystore.Ref, error) {
 	if ref.IsZero() {
 		return ref, nil
 	}
-	attributes := []struct{ name, value string }{{"module-path", cmp.Or(module, a.Env(moduleVariable))}, {"newest", ""}}
+	attributes := []struct{ name, value string }{{"module-path", cmp.Or(module, a.Env(moduleVariable))}, {"isolation", isolation}, {"newest", ""}}
 	if newest {
-		attributes[1].value = "yes"
+		attributes[2].value = "yes"
 	}
 	for _, attribute := range attributes {
 		if attribute.value == "" {

@@ -64,7 +64,7 @@ func TestKeyWithThePINOfItsCertificate(t *testing.T) {
 		{"key.pem", "", "", "key.pem"},
 		{"", "", "", ""},
 	} {
-		k := Key{module: test.module}
+		k := Key{modules: Modules{Module: test.module}}
 		var err error
 		if k.Identity, err = parseIdentity(certificate, test.key, ""); err != nil {
 			t.Fatal(err)
@@ -141,7 +141,7 @@ func TestKeyComplete(t *testing.T) {
 		{"keychain:label=a", "keychain:label=b", "", true, "keychain:label=a;newest=yes", "keychain:label=b"},
 		{"winstore:newest=no;store=MY", "", "", true, "winstore:newest=no;store=MY", ""},
 	} {
-		k := Key{module: test.module, newest: test.newest}
+		k := Key{modules: Modules{Module: test.module}, newest: test.newest}
 		var err error
 		if k.Identity, err = parseIdentity(test.certificate, test.key, ""); err != nil {
 			t.Fatal(err)
@@ -164,7 +164,7 @@ func TestInvalidKey(t *testing.T) {
 		{"", "unknown:pin-value=s3cret", "", "/m.so"},
 		{"", "pkcs11:?pin-value=s3cret", "", strings.Repeat("m", 16<<10)},
 	} {
-		k := Key{module: test.module}
+		k := Key{modules: Modules{Module: test.module}}
 		var err error
 		if k.Identity, err = parseIdentity(test.certificate, test.key, test.intermediates); err == nil {
 			_, err = k.complete(app(nil))

@@ -35,6 +35,8 @@ type App struct {
 	Log   *slog.Logger // nil: text to Stderr
 	Typed *TypedPINs   // nil: each PIN request prompts
 
+	LongRunning bool // see keystore.Options
+
 	answered *atomic.Bool // whether a person has entered a PIN; nil: not recorded
 }
 
@@ -72,7 +74,7 @@ func (a App) Env(name string) string {
 // Options returns the options for backends, without a PIN source. The caller
 // adds one.
 func (a App) Options(logger *slog.Logger) keystore.Options {
-	return keystore.Options{Logger: logger, Stdin: a.Stdin, LookupEnv: a.LookupEnv, Environ: a.Environ, Now: a.Now}
+	return keystore.Options{Logger: logger, Stdin: a.Stdin, LookupEnv: a.LookupEnv, Environ: a.Environ, Now: a.Now, LongRunning: a.LongRunning}
 }
 
 // Run executes one command line and returns the exit code. It writes only the

@@ -216,6 +216,7 @@ func (o *options) parse() (keys []flags.Key, err error) {
 
 // open opens the keys and reads their OpenSSH certificates.
 func (o *options) open(ctx context.Context, a front.App, keys []flags.Key, ag *agent) error {
+	a.LongRunning = true
 	// Prompts at the terminal would disturb others after the start; a window does not.
 	if len(keys) > 0 && !keys[0].PINSource.Pinentry {
 		a.Typed = new(front.TypedPINs)

@@ -73,7 +73,7 @@ func runExec(cmd *cobra.Command, a front.App, f *role.Flags, static bool, args [
 	front.HideMemory()
 	a, flush := a.WithLogWriter()
 	defer flush()
-	a.Typed = new(front.TypedPINs)
+	a.Typed, a.LongRunning = new(front.TypedPINs), !static
 	setup, err := f.Setup(cmd, a)
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn(front.DroppedLines, "count", n) })
 	defer stderr.Close()
 	a.Log = newLog(stderr, f.logFormat, f.role.Session.Debug)
-	a.Typed = new(front.TypedPINs)
+	a.Typed, a.LongRunning = new(front.TypedPINs), true
 	cfg := f.daemon
 	cfg.Log, cfg.Reload = a.Log, hangup
 	var err error

@@ -68,7 +68,7 @@ func (f *updateFlags) run(cmd *cobra.Command, a front.App) error {
 	a, flush := a.WithLogWriter()
 	defer flush()
 	a.Log = progressLog(a, f.role.Session.Debug)
-	a.Typed = new(front.TypedPINs)
+	a.Typed, a.LongRunning = new(front.TypedPINs), !f.once
 	path, err := credentialsFile(a)
 	if err != nil {
 		return err

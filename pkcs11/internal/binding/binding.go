@@ -1,0 +1,619 @@
+//go:build windows || ((darwin || linux) && (amd64 || arm64))
+
+// Package binding calls a PKCS #11 module without cgo. It encodes the structures of
+// PKCS #11 v3.1 by hand, with the sizes and the packing of the operating system.
+//
+// A program that links it is dynamically linked on Linux, so that only the helper
+// process of package pkcs11 does. The package checks little: a module can crash the
+// process at any call.
+package binding
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"unsafe"
+)
+
+// An RV is a CK_RV other than CKR_OK.
+type RV uint64
+
+// Error implements error.
+func (rv RV) Error() string { return fmt.Sprintf("CKR 0x%x", uint64(rv)) }
+
+const (
+	ckrHostMemory           RV = 0x02
+	ckrAttributeSensitive   RV = 0x11
+	ckrAttributeTypeInvalid RV = 0x12
+	ckrBufferTooSmall       RV = 0x150
+)
+
+// The indexes of functions in CK_FUNCTION_LIST (pkcs11f.h).
+const (
+	fnInitialize        = 0
+	fnFinalize          = 1
+	fnGetInfo           = 2
+	fnGetSlotList       = 4
+	fnGetSlotInfo       = 5
+	fnGetTokenInfo      = 6
+	fnGetMechanismList  = 7
+	fnOpenSession       = 12
+	fnCloseSession      = 13
+	fnGetSessionInfo    = 15
+	fnLogin             = 18
+	fnCreateObject      = 20
+	fnDestroyObject     = 22
+	fnGetAttributeValue = 24
+	fnFindObjectsInit   = 26
+	fnFindObjects       = 27
+	fnFindObjectsFinal  = 28
+	fnSignInit          = 42
+	fnSign              = 43
+	fnGenerateKeyPair   = 59
+	functions           = 60
+)
+
+const (
+	flagRWSession     = 0x2
+	flagSerialSession = 0x4
+	flagOSLockingOK   = 0x2
+
+	stateROUser = 1
+	stateRWUser = 3
+)
+
+// The limits of what a module may return.
+const (
+	maxList  = 4096      // slots, mechanisms
+	maxBytes = 512 << 10 // the values of the attributes of one object
+)
+
+// maxLists is how often a list is read if it grows meanwhile.
+const maxLists = 4
+
+// signatureSize is enough for RSA with 8192 bits.
+const signatureSize = 1024
+
+// A Library is a loaded module. Its methods return the CK_RV of a function as an [RV]. It
+// is safe for concurrent use if the module is, and each session is used by one goroutine
+// at a time.
+type Library struct {
+	fn [functions]uintptr
+
+	mu         sync.Mutex
+	mechanisms map[string]*encoded // of C_SignInit, by what they say
+}
+
+// An encoded is a CK_MECHANISM, whose parameter is pinned.
+type encoded struct {
+	record
+	pin *runtime.Pinner
+}
+
+// maxMechanisms bounds Library.mechanisms.
+const maxMechanisms = 256
+
+// Open loads the module at path, and does not initialize it.
+func Open(path string) (*Library, error) {
+	get, err := load(path, "C_GetFunctionList")
+	if err != nil {
+		return nil, err
+	}
+	var list unsafe.Pointer
+	if err := result(call(get, uintptr(unsafe.Pointer(&list)))); err != nil {
+		return nil, fmt.Errorf("C_GetFunctionList: %v", err)
+	}
+	if list == nil {
+		return nil, errors.New("C_GetFunctionList returned no function list")
+	}
+	v := view{native, unsafe.Slice((*byte)(list), native.size(version, functions*pointer)), 0}
+	v.bytes(version)
+	l := new(Library)
+	for i := range l.fn {
+		l.fn[i] = uintptr(v.pointer())
+	}
+	for _, i := range []int{fnInitialize, fnFinalize, fnGetSlotList, fnGetTokenInfo, fnOpenSession, fnCloseSession} {
+		if l.fn[i] == 0 {
+			return nil, errors.New("the function list of the module lacks functions")
+		}
+	}
+	return l, nil
+}
+
+const ckrFunctionNotSupported RV = 0x54
+
+// do calls a function. Its arguments that point to memory are converted from
+// unsafe.Pointer where do is called, which keeps that memory alive.
+//
+//go:uintptrescapes
+func (l *Library) do(fn int, args ...uintptr) error {
+	if l.fn[fn] == 0 {
+		return ckrFunctionNotSupported
+	}
+	return result(call(l.fn[fn], args...))
+}
+
+func result(rv uintptr) error {
+	if rv = native.result(rv); rv != 0 {
+		return RV(rv)
+	}
+	return nil
+}
+
+// at returns the address of b for [Library.do]; nil if b is nil.
+func at(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
+
+// Initialize calls C_Initialize for use by several threads.
+func (l *Library) Initialize() error {
+	r := record{abi: native}
+	for range 4 { // functions for mutexes
+		r.pointer(0)
+	}
+	r.ulong(flagOSLockingOK)
+	r.pointer(0)
+	return l.do(fnInitialize, uintptr(at(r.b)))
+}
+
+// Finalize calls C_Finalize.
+func (l *Library) Finalize() error { return l.do(fnFinalize, 0) }
+
+// Info returns manufacturer and description of CK_INFO, and the version of the library.
+func (l *Library) Info() (manufacturer, description string, major, minor byte, _ error) {
+	v := native.view(version + 32 + 32 + version + ulong)
+	err := l.do(fnGetInfo, uintptr(at(v.b)))
+	v.bytes(version)
+	manufacturer = string(v.bytes(32))
+	v.ulong() // flags
+	description = string(v.bytes(32))
+	of := v.bytes(version)
+	return manufacturer, description, of[0], of[1], err
+}
+
+// Slots returns the slots that have a token.
+func (l *Library) Slots() ([]uint64, error) {
+	return l.list(func(b []byte, n *[8]byte) error {
+		return l.do(fnGetSlotList, 1, uintptr(at(b)), uintptr(unsafe.Pointer(n)))
+	})
+}
+
+// Mechanisms returns the mechanisms of the token in a slot.
+func (l *Library) Mechanisms(slot uint64) ([]uint64, error) {
+	return l.list(func(b []byte, n *[8]byte) error {
+		return l.do(fnGetMechanismList, uintptr(slot), uintptr(at(b)), uintptr(unsafe.Pointer(n)))
+	})
+}
+
+// list reads a list of CK_ULONG: first its length, then its elements.
+func (l *Library) list(read func(b []byte, n *[8]byte) error) ([]uint64, error) {
+	for try := 1; ; try++ {
+		n := new([8]byte)
+		if err := read(nil, n); err != nil {
+			return nil, err
+		}
+		count := native.getUlong(n[:])
+		if count == 0 {
+			return nil, nil
+		}
+		if count > maxList {
+			return nil, ckrHostMemory
+		}
+		v := native.view(int(count) * native.ulong)
+		err := read(v.b, n)
+		if errors.Is(err, ckrBufferTooSmall) && try < maxLists {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return v.ulongs(int(min(count, native.getUlong(n[:])))), nil
+	}
+}
+
+// SlotInfo returns description and manufacturer of CK_SLOT_INFO, and its flags.
+func (l *Library) SlotInfo(slot uint64) (description, manufacturer string, flags uint64, _ error) {
+	v := native.view(64 + 32 + ulong + 2*version)
+	err := l.do(fnGetSlotInfo, uintptr(slot), uintptr(at(v.b)))
+	return string(v.bytes(64)), string(v.bytes(32)), v.ulong(), err
+}
+
+// TokenInfo returns label, manufacturer, model and serial number of CK_TOKEN_INFO, its
+// flags, and how many sessions the token allows; 0: unknown or unlimited.
+func (l *Library) TokenInfo(slot uint64) (texts []string, flags, maxSessions uint64, _ error) {
+	v := native.view(32 + 32 + 16 + 16 + 11*ulong + 2*version + 16)
+	err := l.do(fnGetTokenInfo, uintptr(slot), uintptr(at(v.b)))
+	for _, n := range []int{32, 32, 16, 16} {
+		texts = append(texts, string(v.bytes(n)))
+	}
+	flags, maxSessions = v.ulong(), v.ulong()
+	if maxSessions == native.unavailable() {
+		maxSessions = 0
+	}
+	return texts, flags, maxSessions, err
+}
+
+// OpenSession opens a session.
+func (l *Library) OpenSession(slot uint64, write bool) (uint64, error) {
+	flags := uintptr(flagSerialSession)
+	if write {
+		flags |= flagRWSession
+	}
+	session := new([8]byte)
+	err := l.do(fnOpenSession, uintptr(slot), flags, 0, 0, uintptr(unsafe.Pointer(session)))
+	return native.getUlong(session[:]), err
+}
+
+// CloseSession closes a session.
+func (l *Library) CloseSession(session uint64) error { return l.do(fnCloseSession, uintptr(session)) }
+
+// LoggedIn reports whether the normal user is logged in.
+func (l *Library) LoggedIn(session uint64) (bool, error) {
+	v := native.view(4 * ulong)
+	err := l.do(fnGetSessionInfo, uintptr(session), uintptr(at(v.b)))
+	v.ulong() // the slot
+	state := v.ulong()
+	return state == stateROUser || state == stateRWUser, err
+}
+
+// Login calls C_Login with the memory of pin itself; with NULL if it is nil.
+func (l *Library) Login(session, user uint64, pin []byte) error {
+	return l.do(fnLogin, uintptr(session), uintptr(user), uintptr(at(pin)), uintptr(len(pin)))
+}
+
+// Find returns at most limit objects.
+func (l *Library) Find(session uint64, template []Attribute, limit int) (all []uint64, err error) {
+	t := encode(template)
+	defer t.Unpin()
+	if err := l.do(fnFindObjectsInit, uintptr(session), uintptr(at(t.b)), uintptr(len(template))); err != nil {
+		return nil, err
+	}
+	for len(all) < limit && err == nil {
+		want := min(limit-len(all), maxList)
+		v, n := native.view(want*native.ulong), new([8]byte)
+		if err = l.do(fnFindObjects, uintptr(session), uintptr(at(v.b)), uintptr(want), uintptr(unsafe.Pointer(n))); err != nil {
+			break
+		}
+		count := min(native.getUlong(n[:]), uint64(want))
+		if count == 0 {
+			break
+		}
+		all = append(all, v.ulongs(int(count))...)
+	}
+	if end := l.do(fnFindObjectsFinal, uintptr(session)); err == nil {
+		err = end
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Attributes returns the values of the given types, without those that are absent or
+// sensitive.
+func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribute, error) {
+	all, err := l.values(session, object, types)
+	switch {
+	case !errors.Is(err, ckrAttributeTypeInvalid) && !errors.Is(err, ckrAttributeSensitive):
+		return all, err
+	case len(types) <= 1:
+		return nil, nil
+	}
+	// Not every module fills in the others then.
+	for _, kind := range types {
+		one, err := l.Attributes(session, object, []uint64{kind})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+// values is Attributes, but returns the error of the module if one is absent.
+func (l *Library) values(session, object uint64, types []uint64) ([]Attribute, error) {
+	t := template{record: record{abi: native}}
+	for _, kind := range types {
+		t.attribute(kind, nil)
+	}
+	get := func() error {
+		return l.do(fnGetAttributeValue, uintptr(session), uintptr(object), uintptr(at(t.b)), uintptr(len(types)))
+	}
+	if err := get(); err != nil {
+		return nil, err
+	}
+	lengths := make([]int, len(types))
+	v, total := view{native, t.b, 0}, uint64(0)
+	for i := range types {
+		_, n := v.attribute()
+		if n == native.unavailable() {
+			n = 0
+		}
+		if total += n; n > maxBytes || total > maxBytes {
+			return nil, ckrHostMemory
+		}
+		lengths[i] = int(n)
+	}
+	t = template{record: record{abi: native}}
+	defer t.Unpin()
+	values := make([][]byte, len(types))
+	for i, kind := range types {
+		values[i] = make([]byte, lengths[i])
+		t.attribute(kind, values[i])
+	}
+	if err := get(); err != nil {
+		return nil, err
+	}
+	var all []Attribute
+	v = view{native, t.b, 0}
+	for i, kind := range types {
+		_, n := v.attribute()
+		if n > 0 && n <= uint64(lengths[i]) { // not CK_UNAVAILABLE_INFORMATION
+			all = append(all, Attribute{kind, values[i][:n]})
+		}
+	}
+	return all, nil
+}
+
+// SignInit calls C_SignInit. The mechanism and its parameter stay where they are:
+// tpm2-pkcs11 1.9 reads the parameter again in C_Sign.
+func (l *Library) SignInit(session, key uint64, m Mechanism) error {
+	r, err := l.mechanism(m)
+	if err != nil {
+		return err
+	}
+	return l.do(fnSignInit, uintptr(session), uintptr(at(r.b)), uintptr(key))
+}
+
+// mechanism returns the only encoding of m in this process.
+func (l *Library) mechanism(m Mechanism) (*encoded, error) {
+	name := fmt.Sprint(m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.mechanisms[name]; e != nil {
+		return e, nil
+	}
+	if len(l.mechanisms) == maxMechanisms {
+		return nil, ckrHostMemory
+	}
+	if l.mechanisms == nil {
+		l.mechanisms = make(map[string]*encoded)
+	}
+	r, pin := m.encode()
+	l.mechanisms[name] = &encoded{r, pin}
+	return l.mechanisms[name], nil
+}
+
+// Sign calls C_Sign.
+func (l *Library) Sign(session uint64, input []byte) ([]byte, error) {
+	if len(input) == 0 {
+		input = make([]byte, 0, 1) // modules refuse NULL
+	}
+	for size := signatureSize; ; {
+		b, n := make([]byte, size), new([8]byte)
+		native.putUlong(n[:], uint64(size))
+		err := l.do(fnSign, uintptr(session), uintptr(at(input)), uintptr(len(input)), uintptr(at(b)), uintptr(unsafe.Pointer(n)))
+		got := native.getUlong(n[:])
+		if errors.Is(err, ckrBufferTooSmall) && got > uint64(size) && got <= maxBytes {
+			size = int(got) // the operation stays active
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if got > uint64(size) {
+			return nil, ckrHostMemory
+		}
+		return b[:got], nil
+	}
+}
+
+// GenerateKeyPair calls C_GenerateKeyPair.
+func (l *Library) GenerateKeyPair(session uint64, m Mechanism, public, private []Attribute) (pub, priv uint64, err error) {
+	r, pin := m.encode()
+	defer pin.Unpin()
+	a, b := encode(public), encode(private)
+	defer a.Unpin()
+	defer b.Unpin()
+	one, other := new([8]byte), new([8]byte)
+	err = l.do(fnGenerateKeyPair, uintptr(session), uintptr(at(r.b)), uintptr(at(a.b)), uintptr(len(public)),
+		uintptr(at(b.b)), uintptr(len(private)), uintptr(unsafe.Pointer(one)), uintptr(unsafe.Pointer(other)))
+	return native.getUlong(one[:]), native.getUlong(other[:]), err
+}
+
+// CreateObject calls C_CreateObject.
+func (l *Library) CreateObject(session uint64, attributes []Attribute) (uint64, error) {
+	t := encode(attributes)
+	defer t.Unpin()
+	object := new([8]byte)
+	err := l.do(fnCreateObject, uintptr(session), uintptr(at(t.b)), uintptr(len(attributes)), uintptr(unsafe.Pointer(object)))
+	return native.getUlong(object[:]), err
+}
+
+// DestroyObject calls C_DestroyObject.
+func (l *Library) DestroyObject(session, object uint64) error {
+	return l.do(fnDestroyObject, uintptr(session), uintptr(object))
+}
+
+// An Attribute is a CK_ATTRIBUTE; see [Ulong].
+type Attribute struct {
+	Kind  uint64
+	Value []byte
+}
+
+// Ulong returns the value of an attribute whose type is CK_ULONG.
+func Ulong(n uint64) []byte {
+	b := make([]byte, native.ulong)
+	native.putUlong(b, n)
+	return b
+}
+
+// A Mechanism is a CK_MECHANISM. Parameters are the CK_ULONG fields of its parameter.
+type Mechanism struct {
+	Kind       uint64
+	Parameters []uint64
+}
+
+func (m Mechanism) encode() (r record, p *runtime.Pinner) {
+	p = new(runtime.Pinner)
+	r.abi = native
+	parameters := record{abi: native}
+	for _, n := range m.Parameters {
+		parameters.ulong(n)
+	}
+	r.ulong(m.Kind)
+	r.pointer(pinned(p, parameters.b))
+	r.ulong(uint64(len(parameters.b)))
+	return r, p
+}
+
+// A template is a list of CK_ATTRIBUTE. Its pinner keeps the values alive, whose
+// addresses are in the list, where the garbage collector does not see them.
+type template struct {
+	record
+	runtime.Pinner
+}
+
+func encode(attributes []Attribute) *template {
+	t := &template{record: record{abi: native}}
+	for _, a := range attributes {
+		t.attribute(a.Kind, a.Value)
+	}
+	return t
+}
+
+// attribute adds a CK_ATTRIBUTE.
+func (t *template) attribute(kind uint64, value []byte) {
+	t.ulong(kind)
+	t.pointer(pinned(&t.Pinner, value))
+	t.ulong(uint64(len(value)))
+}
+
+// pinned returns the address of b, which p keeps alive; 0 if b is empty.
+func pinned(p *runtime.Pinner, b []byte) uintptr {
+	if len(b) == 0 {
+		return 0
+	}
+	p.Pin(unsafe.SliceData(b))
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// An abi says how a system lays out structures.
+type abi struct {
+	ulong  int  // the size of CK_ULONG
+	packed bool // PKCS #11 v3.1, section 2.1: on Windows, without padding
+}
+
+const (
+	pointer = int(unsafe.Sizeof(uintptr(0)))
+	ulong   = 8 // at most
+	version = 2 // CK_VERSION
+)
+
+// size returns the size of a first field and others after it that are aligned pointers.
+func (a abi) size(first, others int) int { return a.align(first, pointer) + others }
+
+func (a abi) align(offset, size int) int {
+	if a.packed {
+		return offset
+	}
+	return (offset + size - 1) / size * size
+}
+
+// result returns the part of a register that is a CK_RV.
+func (a abi) result(r uintptr) uintptr {
+	if a.ulong == 4 {
+		return uintptr(uint32(r))
+	}
+	return r
+}
+
+// unavailable is CK_UNAVAILABLE_INFORMATION.
+func (a abi) unavailable() uint64 {
+	if a.ulong == 4 {
+		return math.MaxUint32
+	}
+	return math.MaxUint64
+}
+
+func (a abi) getUlong(b []byte) uint64 {
+	if a.ulong == 4 {
+		return uint64(binary.NativeEndian.Uint32(b))
+	}
+	return binary.NativeEndian.Uint64(b)
+}
+
+func (a abi) putUlong(b []byte, n uint64) {
+	if a.ulong == 4 {
+		binary.NativeEndian.PutUint32(b, uint32(n))
+	} else {
+		binary.NativeEndian.PutUint64(b, n)
+	}
+}
+
+// view returns a view of n zero bytes, and of some more for padding.
+func (a abi) view(n int) view { return view{a, make([]byte, n+4*ulong), 0} }
+
+// A record is a structure that is being written.
+type record struct {
+	abi
+	b []byte
+}
+
+func (r *record) grow(size int) []byte {
+	start := r.align(len(r.b), size)
+	r.b = append(r.b, make([]byte, start+size-len(r.b))...)
+	return r.b[start:]
+}
+
+func (r *record) ulong(n uint64) { r.putUlong(r.grow(r.abi.ulong), n) }
+
+func (r *record) pointer(p uintptr) {
+	b := r.grow(pointer)
+	if pointer == 4 {
+		binary.NativeEndian.PutUint32(b, uint32(p))
+	} else {
+		binary.NativeEndian.PutUint64(b, uint64(p))
+	}
+}
+
+// A view is a structure that is being read.
+type view struct {
+	abi
+	b  []byte
+	at int
+}
+
+func (v *view) next(size, alignment int) []byte {
+	v.at = v.align(v.at, alignment)
+	b := v.b[v.at : v.at+size]
+	v.at += size
+	return b
+}
+
+func (v *view) bytes(n int) []byte { return v.next(n, 1) }
+
+func (v *view) ulong() uint64 { return v.getUlong(v.next(v.abi.ulong, v.abi.ulong)) }
+
+func (v *view) ulongs(n int) (all []uint64) {
+	for range n {
+		all = append(all, v.ulong())
+	}
+	return all
+}
+
+func (v *view) pointer() uint64 {
+	b := v.next(pointer, pointer)
+	if pointer == 4 {
+		return uint64(binary.NativeEndian.Uint32(b))
+	}
+	return binary.NativeEndian.Uint64(b)
+}
+
+// attribute reads a CK_ATTRIBUTE without its value.
+func (v *view) attribute() (kind, length uint64) {
+	kind = v.ulong()
+	v.pointer()
+	return kind, v.ulong()
+}

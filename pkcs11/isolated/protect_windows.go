@@ -1,0 +1,3 @@
+package isolated
+
+func protect() error { return nil }

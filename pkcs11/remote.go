@@ -1,0 +1,513 @@
+package pkcs11
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
+	"github.com/holdfast-dev/holdfast/signer"
+)
+
+// A remote is a module in a helper process. When the helper has ended, the next call that
+// needs no session starts another one; the sessions of the old one no longer exist.
+type remote struct {
+	start func() (*helper, error) // starts a helper with the module loaded
+
+	starting sync.Mutex // held while a helper is started, which may never end
+
+	mu       sync.Mutex
+	current  *helper // nil: none was started
+	loading  *helper // being started
+	sessions map[uint]remoteHandle
+	objects  map[uint]remoteHandle
+	handles  map[remoteHandle]uint // of objects
+	next     uint
+	closed   bool
+	failures int   // how often no helper could be started
+	failure  error // the last one
+	pause    time.Duration
+	notUntil time.Time // none is started before; zero: the last start succeeded
+}
+
+// After a helper could not be started, none is started for a time, which doubles each time.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
+// A remoteHandle is a handle of a session or an object in one helper. Another helper may
+// use the same number for another key, so callers get numbers that are never used again.
+type remoteHandle struct {
+	helper *helper
+	handle uint64
+}
+
+// helper returns a helper that runs.
+func (r *remote) helper() (*helper, error) {
+	h, failures, err := r.running()
+	if h != nil || err != nil {
+		return h, err
+	}
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	h, now, err := r.running()
+	if h != nil || err != nil {
+		return h, err
+	}
+	if now != failures { // while this caller waited
+		return nil, r.failure
+	}
+	r.mu.Lock()
+	pause := time.Until(r.notUntil)
+	r.mu.Unlock()
+	time.Sleep(pause)
+	h, err = r.start()
+	r.mu.Lock()
+	closed := r.closed
+	if err != nil {
+		r.failures++
+		r.failure, r.pause = err, min(max(firstPause, 2*r.pause), maxPause)
+		r.notUntil = time.Now().Add(r.pause)
+	} else {
+		r.pause, r.notUntil = 0, time.Time{}
+	}
+	if err == nil && !closed {
+		r.current = h
+	}
+	r.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if closed {
+		_ = h.close()
+		return nil, ckrCryptokiNotInitialized
+	}
+	return h, nil
+}
+
+// running returns the current helper; nil if another one has to be started. failures is
+// how often that has failed.
+func (r *remote) running() (h *helper, failures int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, 0, ckrCryptokiNotInitialized
+	}
+	if r.current != nil && r.current.running() {
+		return r.current, 0, nil
+	}
+	clear(r.sessions) // there is at most one helper
+	clear(r.objects)
+	clear(r.handles)
+	return nil, r.failures, nil
+}
+
+// call calls a function that needs no session.
+func (r *remote) call(q wire.Request) (*wire.Response, error) {
+	h, err := r.helper()
+	if err != nil {
+		return nil, err
+	}
+	return h.call(q)
+}
+
+// in calls a function in a session.
+func (r *remote) in(session uint, q wire.Request) (*wire.Response, error) {
+	return r.with(session, noObject, 0, q)
+}
+
+// noObject is a number that no object has.
+const noObject = 0
+
+// with calls a function with an object in a session. If the object is not one of the same
+// helper, the error is invalid.
+func (r *remote) with(session, object uint, invalid Error, q wire.Request) (*wire.Response, error) {
+	r.mu.Lock()
+	s, ok := r.sessions[session]
+	o := r.objects[object]
+	r.mu.Unlock()
+	switch {
+	case !ok:
+		return nil, ckrSessionHandleInvalid
+	case invalid != 0 && o.helper != s.helper:
+		return nil, invalid
+	}
+	q.Session, q.Object = s.handle, o.handle
+	return s.helper.call(q)
+}
+
+// found returns the numbers for objects that were found in a session. After the end of its
+// helper these are of no use.
+func (r *remote) found(session uint, handles []uint) []uint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[session]
+	all := make([]uint, len(handles))
+	for i, handle := range handles {
+		h := remoteHandle{s.helper, uint64(handle)}
+		if r.handles[h] == 0 && s.helper != nil {
+			r.next++
+			r.handles[h], r.objects[r.next] = r.next, h
+		}
+		all[i] = r.handles[h]
+	}
+	return all
+}
+
+// errAnswer is the error of an answer that lacks something.
+var errAnswer = errors.New("the helper process returned a malformed answer")
+
+// numbers returns the n numbers of an answer.
+func numbers(a *wire.Response, n int, err error) ([]uint, error) {
+	if err != nil {
+		return nil, err
+	}
+	if n >= 0 && len(a.Numbers) != n || len(a.Numbers) > maxNumbers {
+		return nil, errAnswer
+	}
+	all := make([]uint, len(a.Numbers))
+	for i, v := range a.Numbers {
+		if all[i] = uint(v); uint64(all[i]) != v {
+			return nil, errAnswer
+		}
+	}
+	return all, nil
+}
+
+const (
+	some       = -1      // any number of numbers
+	maxNumbers = 1 << 16 // in one answer
+)
+
+func (r *remote) info() (libraryInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.Info})
+	n, err := numbers(a, 2, err)
+	if err != nil || len(a.Texts) != 2 {
+		return libraryInfo{}, orMalformed(err)
+	}
+	texts := unpadded(a.Texts)
+	return libraryInfo{texts[0], texts[1], byte(n[0]), byte(n[1])}, nil
+}
+
+// unpadded returns texts without the blanks at their ends, as the binding for cgo does.
+func unpadded(all []string) (texts []string) {
+	for _, s := range all {
+		texts = append(texts, strings.TrimRight(s, " "))
+	}
+	return texts
+}
+
+func orMalformed(err error) error {
+	if err == nil {
+		err = errAnswer
+	}
+	return err
+}
+
+func (r *remote) slots() ([]uint, error) {
+	a, err := r.call(wire.Request{Op: wire.Slots})
+	return numbers(a, some, err)
+}
+
+func (r *remote) slotInfo(slot uint) (slotInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.SlotInfo, Slot: uint64(slot)})
+	n, err := numbers(a, 1, err)
+	if err != nil || len(a.Texts) != 2 {
+		return slotInfo{}, orMalformed(err)
+	}
+	texts := unpadded(a.Texts)
+	return slotInfo{texts[0], texts[1], n[0]&cktFlagRemovableDevice != 0}, nil
+}
+
+func (r *remote) tokenInfo(slot uint) (tokenInfo, error) {
+	a, err := r.call(wire.Request{Op: wire.TokenInfo, Slot: uint64(slot)})
+	n, err := numbers(a, 2, err)
+	if err != nil || len(a.Texts) != 4 {
+		return tokenInfo{}, orMalformed(err)
+	}
+	texts := unpadded(a.Texts)
+	return tokenInfo{texts[0], texts[1], texts[2], texts[3], n[0], n[1]}, nil
+}
+
+func (r *remote) mechanisms(slot uint) ([]uint, error) {
+	a, err := r.call(wire.Request{Op: wire.Mechanisms, Slot: uint64(slot)})
+	return numbers(a, some, err)
+}
+
+func (r *remote) openSession(slot uint, write bool) (uint, error) {
+	h, err := r.helper()
+	if err != nil {
+		return 0, err
+	}
+	a, err := h.call(wire.Request{Op: wire.OpenSession, Slot: uint64(slot), Flag: write})
+	if err != nil {
+		return 0, err
+	}
+	if len(a.Numbers) != 1 {
+		return 0, errAnswer
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
+	r.sessions[r.next] = remoteHandle{h, a.Numbers[0]}
+	return r.next, nil
+}
+
+func (r *remote) closeSession(session uint) error {
+	_, err := r.in(session, wire.Request{Op: wire.CloseSession})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, session)
+	return err
+}
+
+func (r *remote) loggedIn(session uint) (bool, error) {
+	a, err := r.in(session, wire.Request{Op: wire.LoggedIn})
+	n, err := numbers(a, 1, err)
+	return err == nil && n[0] != 0, err
+}
+
+func (r *remote) login(session, user uint, pin []byte) error {
+	_, err := r.in(session, wire.Request{Op: wire.Login, User: uint64(user), Data: pin})
+	return err
+}
+
+func (r *remote) find(session uint, template []attribute, limit int) ([]uint, error) {
+	t, err := toWire(template)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.in(session, wire.Request{Op: wire.Find, Template: t, Limit: uint64(limit)})
+	n, err := numbers(a, some, err)
+	if err != nil || len(n) > limit {
+		return nil, orMalformed(err)
+	}
+	return r.found(session, n), nil
+}
+
+func (r *remote) attributes(session, object uint, types ...uint) (map[uint][]byte, error) {
+	q := wire.Request{Op: wire.Attributes}
+	for _, t := range types {
+		q.Types = append(q.Types, uint64(t))
+	}
+	a, err := r.with(session, object, ckrObjectHandleInvalid, q)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[uint][]byte, len(a.Attributes))
+	for _, v := range a.Attributes {
+		values[uint(v.Kind)] = v.Value
+	}
+	return values, nil
+}
+
+func (r *remote) sign(session, key uint, m mechanism, input []byte, authenticate func() error) ([]byte, error) {
+	q := wire.Request{Op: wire.Sign, Mechanism: m.toWire(), Data: input}
+	if authenticate != nil {
+		q.Op, q.Data = wire.SignInit, nil
+		if _, err := r.with(session, key, ckrKeyHandleInvalid, q); err != nil {
+			return nil, err
+		}
+		if err := authenticate(); err != nil {
+			return nil, err
+		}
+		return data(r.in(session, wire.Request{Op: wire.SignFinish, Data: input}))
+	}
+	return data(r.with(session, key, ckrKeyHandleInvalid, q))
+}
+
+func data(a *wire.Response, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return a.Data, nil
+}
+
+func (r *remote) generateKeyPair(session uint, m mechanism, public, private []attribute) (pub, priv uint, err error) {
+	a, err := toWire(public)
+	if err != nil {
+		return 0, 0, err
+	}
+	b, err := toWire(private)
+	if err != nil {
+		return 0, 0, err
+	}
+	got, err := r.in(session, wire.Request{Op: wire.GenerateKeyPair, Mechanism: m.toWire(), Template: a, Private: b})
+	n, err := numbers(got, 2, err)
+	if err != nil {
+		return 0, 0, err
+	}
+	n = r.found(session, n)
+	return n[0], n[1], nil
+}
+
+func (r *remote) createObject(session uint, template []attribute) (uint, error) {
+	t, err := toWire(template)
+	if err != nil {
+		return 0, err
+	}
+	a, err := r.in(session, wire.Request{Op: wire.CreateObject, Template: t})
+	n, err := numbers(a, 1, err)
+	if err != nil {
+		return 0, err
+	}
+	return r.found(session, n)[0], nil
+}
+
+func (r *remote) destroyObject(session, object uint) error {
+	_, err := r.with(session, object, ckrObjectHandleInvalid, wire.Request{Op: wire.DestroyObject})
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.handles, r.objects[object])
+		delete(r.objects, object)
+	}
+	return err
+}
+
+// finalize ends the helper. A module that does not answer is ended, too.
+func (r *remote) finalize() error {
+	r.mu.Lock()
+	h, loading := r.current, r.loading
+	r.closed, r.current = true, nil
+	clear(r.sessions)
+	r.mu.Unlock()
+	if loading != nil {
+		loading.end(errMute)
+	}
+	if h == nil || !h.running() {
+		return nil
+	}
+	return h.close()
+}
+
+// again finalizes and initializes the module, in the same helper.
+func (r *remote) again() error {
+	_, err := r.call(wire.Request{Op: wire.Reinitialize})
+	return err
+}
+
+// abandon implements [abandoner].
+func (r *remote) abandon(work abandoned) {
+	r.mu.Lock()
+	running := []*helper{r.current, r.loading}
+	r.mu.Unlock()
+	for _, h := range running {
+		if h != nil {
+			h.abandon(work)
+		}
+	}
+}
+
+func (m mechanism) toWire() wire.Mechanism {
+	w := wire.Mechanism{Kind: uint64(m.kind)}
+	if m.pss != nil {
+		w.Parameters = []uint64{uint64(m.pss.hash), uint64(m.pss.mgf), uint64(m.pss.saltLen)}
+	}
+	return w
+}
+
+func toWire(template []attribute) ([]wire.Attribute, error) {
+	all := make([]wire.Attribute, len(template))
+	for i, a := range template {
+		all[i].Kind = uint64(a.kind)
+		switch v := a.value.(type) {
+		case []byte:
+			all[i].Value = v
+		case string:
+			all[i].Value = []byte(v)
+		case bool:
+			all[i].Form, all[i].Value = wire.Bool, []byte{0}
+			if v {
+				all[i].Value[0] = 1
+			}
+		case uint:
+			all[i].Form, all[i].Value = wire.Number, binary.BigEndian.AppendUint64(nil, uint64(v))
+		default:
+			return nil, fmt.Errorf("attribute 0x%x: a value of type %T", a.kind, v)
+		}
+	}
+	return all, nil
+}
+
+// newRemote returns a remote without a helper.
+func newRemote() *remote {
+	return &remote{sessions: make(map[uint]remoteHandle), objects: make(map[uint]remoteHandle), handles: make(map[remoteHandle]uint)}
+}
+
+// isolate starts a helper for the module at path: program, with the environment env. It
+// calls begun first.
+func isolate(path, program string, env []string, begun func(abandoner)) (module, error) {
+	if err := checkELF(path); err != nil {
+		return nil, notLoaded(path, err)
+	}
+	r := newRemote()
+	r.start = func() (*helper, error) {
+		if err := checkHelper(program); err != nil { // it can have changed since the last start
+			return nil, &helperError{err}
+		}
+		h, err := startHelper(program, path, env)
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		r.loading = h
+		r.mu.Unlock()
+		err = loadIn(h, path)
+		r.mu.Lock()
+		r.loading = nil
+		r.mu.Unlock()
+		if err != nil {
+			h.end(nil)
+			<-h.ended
+			return nil, err
+		}
+		return h, nil
+	}
+	begun(r)
+	_, err := r.helper()
+	var rv Error
+	switch {
+	case errors.As(err, new(*endedError)), errors.As(err, new(*helperError)):
+		return nil, err
+	case errors.As(err, &rv):
+		return nil, notInitialized(path, err)
+	case err != nil:
+		return nil, notLoaded(path, err)
+	}
+	return r, nil
+}
+
+// loadIn loads and initializes the module at path in h.
+func loadIn(h *helper, path string) error {
+	_, err := h.call(wire.Request{Op: wire.Load, Data: []byte(path)})
+	if err != nil || !isSoftHSM(path) {
+		return err
+	}
+	only := newRemote()
+	only.start, only.current = func() (*helper, error) { return nil, h.err }, h
+	return settleSoftHSM(only, only.again, settle)
+}
+
+// notLoaded and notInitialized say why a module cannot be used.
+func notLoaded(path string, err error) error {
+	hint := signer.Hint(err)
+	if hint == "" {
+		hint = moduleHint
+	}
+	return signer.WithHint(fmt.Errorf("module %s: cannot be loaded: %w: %w", path, signer.ErrUnavailable, err), hint)
+}
+
+func notInitialized(path string, err error) error {
+	hint := "check the configuration of the module, and that its device or server is available"
+	if isSoftHSM(path) {
+		if soft := softHSMHint(); soft != "" {
+			hint = soft
+		}
+	}
+	return signer.WithHint(fmt.Errorf("module %s: initialize: %w: %w", path, signer.ErrUnavailable, err), hint)
+}
