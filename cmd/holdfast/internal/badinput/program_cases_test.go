@@ -65,8 +65,8 @@ func programCases(*pki) (all []badInput) {
 		{name: "wrong PIN", args: key("exec:program=./signer;pin-source=env:PIN"), env: []string{"PIN=" + testPassword}, code: front.ExitPIN, culprit: "PIN incorrect", hint: "PIN",
 			setup: signerProgram(`read -r line; echo '{"id":1,"error":{"code":"pin-required"}}'; read -r line; echo '{"id":2,"error":{"code":"pin-incorrect"}}'; exec cat >/dev/null`)},
 		{name: "key of another certificate", setup: signerProgram(answer(`{"id":1,"version":1,"input":"digest","public_key":"OTHER"}`)), code: front.ExitOther, culprit: "certificate is for another key", hint: "another certificate"},
-		{name: "signature is none", setup: signerProgram(opens + `echo '{"id":2,"signature":"MEUC"}'; exec cat >/dev/null`), code: front.ExitOther, culprit: "does not verify the signature", hint: "check that the program signs"},
-		{name: "signature of r and s", setup: signerProgram(opens + fmt.Sprintf(`echo '{"id":2,"signature":"%s"}'; exec cat >/dev/null`, base64.StdEncoding.EncodeToString(make([]byte, 64)))), code: front.ExitOther, culprit: "does not verify the signature", hint: "ASN.1 DER"},
+		{name: "signature is none", setup: signerProgram(opens + `echo '{"id":2,"signature":"MEUC"}'; exec cat >/dev/null`), code: front.ExitOther, culprit: "does not verify with the public key", hint: "check that the program signs"},
+		{name: "signature of r and s", setup: signerProgram(opens + fmt.Sprintf(`echo '{"id":2,"signature":"%s"}'; exec cat >/dev/null`, base64.StdEncoding.EncodeToString(make([]byte, 64)))), code: front.ExitOther, culprit: "does not verify with the public key", hint: "ASN.1 DER"},
 		{name: "does not list the algorithm", setup: signerProgram(answer(`{"id":1,"version":1,"input":"digest","public_key":"KEY","algorithms":["ecdsa_sha384"]}`)), code: front.ExitUnavailable, culprit: `does not list ecdsa_sha256 in "algorithms"`, hint: "another algorithm"},
 		{name: "ends when it signs", setup: signerProgram(opens + "exit 9"), code: front.ExitUnavailable, culprit: "started again without success", hint: `printf '%s\n' '{`},
 	} {

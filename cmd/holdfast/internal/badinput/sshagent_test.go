@@ -33,9 +33,9 @@ func sshAgentCases(p *pki) (cases []badInput) {
 		})
 	}
 	for _, c := range []badInput{
-		{name: "no socket", code: front.ExitUnavailable, culprit: "agent", hint: "socket= of the reference"},
+		{name: "no socket", code: front.ExitUnavailable, culprit: "agent", hint: "socket= in the reference"},
 		{name: "variable not set", args: []string{"--private-key", "sshagent:"}, code: front.ExitUnavailable, culprit: "SSH_AUTH_SOCK", hint: `eval "$(ssh-agent)"`},
-		{name: "a file", setup: write("agent", []byte("agent")), code: front.ExitUnavailable, culprit: "is not a socket", hint: "ssh-agent"},
+		{name: "a file", setup: write("agent", []byte("agent")), code: front.ExitUnavailable, culprit: "is not a socket", hint: "ssh-add -l"},
 		{name: "no keys", setup: func(s *scene) { agent(s, nil) }, code: front.ExitNotFound, culprit: "lists no keys", hint: "ssh-add"},
 		{name: "another key", setup: func(s *scene) { agent(s, signertest.NewKey(s, "p256")) }, code: front.ExitNotFound, culprit: "none is the key of the certificate", hint: "ssh-add -l"},
 		{name: "locked", setup: func(s *scene) { agent(s, p.key).Run("-x") }, code: front.ExitNotFound, culprit: "lists no keys", hint: "ssh-add -X"},
