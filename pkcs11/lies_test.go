@@ -62,8 +62,8 @@ var lies = map[string]lie{
 	"exit code":        {func() { os.Exit(7) }, "is not the helper of this program: exit status 7", false},
 	"text":             {func() { out([]byte("usage: holdfast …\n")...) }, "is not the helper of this program: a message of", false},
 	"another version":  {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "version 99 of the protocol, not", false},
-	"mute":             {func() { select {} }, "is not the helper of this program: it did not answer", false},
-	"half a hello":     {func() { out(0, 0, 0, 9, 1); select {} }, "is not the helper of this program: it did not answer", false},
+	"mute":             {func() { time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
+	"half a hello":     {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
 	"a long hello":     {func() { out(0x40, 0, 0, 0) }, "is not the helper of this program: a message of 1073741824 bytes", false},
 	"wrong IDs":        {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
 	"two answers":      {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
@@ -71,9 +71,9 @@ var lies = map[string]lie{
 	"1 GB":             {answering(func(*wire.Request) { out(0x40, 0, 0, 0); zeros() }), "a message of 1073741824 bytes", false},
 	"endless":          {answering(func(*wire.Request) { zeros() }), "malformed message", false},
 	"half an answer":   {answering(func(*wire.Request) { out(0, 0, 1, 0, 1); os.Exit(4) }), "its process ended: exit status 4", false},
-	"closed":           {answering(func(*wire.Request) { _ = os.Stdout.Close(); select {} }), "its process ended: signal: killed", false},
+	"closed":           {answering(func(*wire.Request) { _ = os.Stdout.Close(); time.Sleep(time.Hour) }), "its process ended: it closed its output", false},
 	"never":            {answering(func(*wire.Request) {}), "did not answer", true},
-	"deaf":             {func() { hello(); select {} }, "did not answer", true},
+	"deaf":             {func() { hello(); time.Sleep(time.Hour) }, "did not answer", true},
 	"too many numbers": {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID, Numbers: make([]uint64, 1<<17)}) }), "malformed answer", false},
 	"another answer": {answering(func(q *wire.Request) {
 		answer(wire.Response{ID: q.ID, Texts: []string{"x"}, Numbers: []uint64{1<<64 - 1}})
