@@ -58,11 +58,19 @@ func (Backend) Isolation(ref keystore.Ref, call keystore.Call) (keystore.Isolati
 	program, err := helperFor(isolation)
 	in := keystore.Isolation{Program: program}
 	if err == nil && program == "" && isolation == IsolationAuto {
-		if _, why := findHelper(); !errors.Is(why, errors.ErrUnsupported) {
-			in.Refused = why
-		}
+		in.Refused = refusedHelper()
 	}
 	return in, err
+}
+
+// refusedHelper returns why the helper that is there cannot be used. nil: it can, or there is
+// none.
+func refusedHelper() error {
+	_, err := findHelper()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // helperFor returns the path of the helper's program, or "" if the module runs in this
@@ -94,8 +102,11 @@ func checkHelper(path string) error {
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() || runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0 {
+	switch {
+	case !info.Mode().IsRegular():
 		return signer.WithHint(fmt.Errorf("%s is not a program", path), "install "+helperName+" of the same version as this program")
+	case runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0:
+		return signer.WithHint(fmt.Errorf("%s is not executable (mode %#o)", path, info.Mode().Perm()), "make it executable: chmod +x "+path)
 	}
 	return fileowner.CheckProgram(path)
 }

@@ -48,7 +48,7 @@ func TestCheckHelper(t *testing.T) {
 		link("openlink", good, 0o777):                       "can be written by other users",
 		link("toopen", at("open"), 0o755):                   "can be written by other users",
 		link("toworld", at("world"), 0o755):                 "can be written by other users",
-		program(t, at("data"), 0o644, 0o755):                "is not a program",
+		program(t, at("data"), 0o644, 0o755):                "is not executable (mode 0644)",
 		filepath.Dir(good):                                  "is not a program",
 	} {
 		err := checkHelper(path)

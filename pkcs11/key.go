@@ -136,13 +136,21 @@ func (m *modules) find(cfg Config) (*sharedModule, error) {
 	if err != nil {
 		return nil, err
 	}
+	here := func(why error) (*sharedModule, error) {
+		logging.OrDiscard(cfg.Logger).Warn("the helper for PKCS #11 modules cannot be used; the module runs in this process", "error", why)
+		return m.open(path)
+	}
+	if program == "" && isolation == IsolationAuto {
+		if why := refusedHelper(); why != nil {
+			return here(why)
+		}
+	}
 	if program == "" {
 		return m.open(path)
 	}
 	mod, err := m.openIsolated(path, program, cfg.helperEnv())
 	if isolation == IsolationAuto && supported() == nil && errors.As(err, new(*helperError)) {
-		logging.OrDiscard(cfg.Logger).Warn("the helper for PKCS #11 modules cannot be used; the module runs in this process", "error", err)
-		return m.open(path)
+		return here(err)
 	}
 	return mod, err
 }

@@ -20,7 +20,11 @@ func (k *Key) reconnect(ctx context.Context, old *connection, cause error, d *di
 	if k.conn.Load() != old {
 		return nil
 	}
-	k.log.Debug("reconnecting to the token", "cause", cause)
+	if errors.As(cause, new(*endedError)) {
+		k.log.Warn("the process of the PKCS #11 module ended; another one is started", "cause", cause)
+	} else {
+		k.log.Debug("reconnecting to the token", "cause", cause)
+	}
 	// Keep the remaining sessions open until there is a new one, so that
 	// the user stays logged in and is asked for the PIN only if the token
 	// requires it.

@@ -36,7 +36,7 @@ func (e *ProgramError) Hint() string {
 	if e.Foreign {
 		return "let the program belong to root or to the user who runs it"
 	}
-	return "let nobody else write the program: chmod go-w FILE"
+	return "let nobody else write the program: chmod go-w " + e.Path
 }
 
 // CheckProgram fails with a [*ProgramError] if others than root and this user can write

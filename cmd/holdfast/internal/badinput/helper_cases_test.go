@@ -17,7 +17,7 @@ func helperCases(*pki) (all []badInput) {
 	for _, c := range []badInput{
 		{name: "missing", code: front.ExitNotFound, culprit: "helper/run", hint: "name"},
 		{name: "a folder", setup: func(s *scene) { s.must(os.MkdirAll(s.path("helper/run"), 0o755)) }, code: front.ExitOther, culprit: "is not a program", hint: "install holdfast-pkcs11"},
-		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitOther, culprit: "is not a program", hint: "install holdfast-pkcs11"},
+		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitOther, culprit: "is not executable (mode 0644)", hint: "chmod +x"},
 		{name: "writable for the group", setup: helperFile("", 0o775, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0775)", hint: "chmod go-w"},
 		{name: "writable for all", setup: helperFile("", 0o757, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0757)", hint: "chmod go-w"},
 		{name: "in a folder that is writable for all", setup: helperFile("", 0o755, 0o777), code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},

@@ -84,6 +84,7 @@ COPY=COPY; $RUN; grep -- '-BEGIN PRIVATE KEY' COPY`},
 
 	{"chmod 600", `touch f; RUN="$RUN f"; chmod 644 f; $RUN; test $(stat -c %a f) = 600`},
 	{"chmod go-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
+	{"chmod go-w", `touch f; RUN="$RUN f"; chmod 666 f; $RUN; test $(stat -c %a f) = 644`},
 	{"chmod g-w FILE", `touch f; chmod 664 f; FILE=f; $RUN; test $(stat -c %a f) = 644`},
 	{"chmod o-w FILE", `touch f; chmod 666 f; FILE=f; $RUN; test $(stat -c %a f) = 664`},
 	{"chmod +x FILE", `touch f; chmod 600 f; FILE=f; $RUN; test -x f`},
