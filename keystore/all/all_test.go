@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -119,6 +120,9 @@ var contract = map[string]func(t *testing.T) keystore.Ref{
 		return keystore.Ref{Scheme: "sshagent", Rest: keystore.FormatAttribute("socket", agent.Socket)}
 	},
 	"spiffe": func(t *testing.T) keystore.Ref {
+		if runtime.GOOS == "windows" {
+			t.Skip("Wine has no Unix sockets")
+		}
 		ca := signertest.NewCA(t, "root").Intermediate(t, "intermediate")
 		api := spiffetest.Start(t, spiffetest.Issue(t, ca, "p256", "spiffe://example.org/app", nil))
 		return refOf(t, "spiffe:"+keystore.FormatAttribute("socket", api.Path))
