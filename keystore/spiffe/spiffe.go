@@ -24,39 +24,33 @@ func (Backend) Schemes() []string { return []string{scheme} }
 // 10 seconds. The error wraps [signer.ErrNotFound] if the API has no such SVID for this
 // process, and [signer.ErrUnavailable] if the API cannot be reached or does not answer.
 func (Backend) Open(ctx context.Context, ref keystore.Ref, call keystore.Call) (signer.Signer, error) {
+	return use(ctx, ref, call, func(s svid, named keystore.Ref) (signer.Signer, error) {
+		return newKey(s, named, call.Time())
+	})
+}
+
+// use fetches the SVID that ref selects, with a reference that names it, for the time of f.
+func use[T any](ctx context.Context, ref keystore.Ref, call keystore.Call, f func(svid, keystore.Ref) (T, error)) (none T, _ error) {
 	cfg, err := configFor(ref, call)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	all, err := fetch(ctx, cfg.endpoint)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	defer all.clear()
 	i, err := all.choose(cfg)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return newKey(all[i], cfg.reference(all, i), call.Time())
+	return f(all[i], cfg.reference(all, i))
 }
 
 // Certificates implements [keystore.CertificateReader]. It returns the certificates of
 // the SVID, leaf first, and does not decode the private key.
 func (Backend) Certificates(ctx context.Context, ref keystore.Ref, call keystore.Call) ([]*x509.Certificate, error) {
-	cfg, err := configFor(ref, call)
-	if err != nil {
-		return nil, err
-	}
-	all, err := fetch(ctx, cfg.endpoint)
-	if err != nil {
-		return nil, err
-	}
-	defer all.clear()
-	i, err := all.choose(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return all[i].certificates()
+	return use(ctx, ref, call, func(s svid, _ keystore.Ref) ([]*x509.Certificate, error) { return s.certificates() })
 }
 
 // List implements [keystore.Lister]. It lists the SVIDs of this process that ref selects,
