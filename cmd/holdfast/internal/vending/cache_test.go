@@ -97,12 +97,11 @@ func (s *cacheScene) run(t *testing.T, program []string, more ...string) (stdout
 // returns when the process holds the lock and has sent the request.
 func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	t.Helper()
-	arrived := make(chan struct{})
-	hang := func(r *http.Request) {
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	hang := func(*http.Request) {
 		s.before.Store(nil)
-		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client has gone
 		close(arrived)
-		<-r.Context().Done()
+		<-ended
 	}
 	s.before.Store(&hang)
 	holder := s.command(nil, flag, "--timeout", "5m")
@@ -112,6 +111,7 @@ func (s *cacheScene) hold(t *testing.T, flag string) *exec.Cmd {
 	t.Cleanup(func() {
 		_ = holder.Process.Kill()
 		_ = holder.Wait()
+		close(ended) // the server does not always notice that a killed client has gone
 	})
 	select {
 	case <-arrived:
