@@ -53,8 +53,8 @@ func helperCases(*pki) (all []badInput) {
 				helperFile("#!/bin/sh\n", 0o755, 0o755)(s)
 				s.must(os.Rename(s.path("helper/run"), s.path("helper/holdfast-pkcs11")))
 			}, code: front.ExitUnavailable, culprit: "holdfast-pkcs11", hint: "install -m 755 holdfast-pkcs11"},
-		badInput{name: "isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app?isolation=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "--pkcs11-isolation auto"},
-		badInput{name: "--pkcs11-isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-isolation", "off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "--pkcs11-isolation auto"},
+		badInput{name: "isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app?isolation=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
+		badInput{name: "--pkcs11-isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-isolation", "off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
 		badInput{name: "module with a relative path, without a helper", args: []string{"--private-key", "pkcs11:object=app?module-path=relative.so"}, env: []string{"HOLDFAST_PKCS11_HELPER=/none"},
 			code: front.ExitUsage, culprit: "relative.so", hint: "absolute path of the module"},
 		badInput{name: "isolation unknown", args: []string{"--private-key", "pkcs11:object=app?isolation=yes"}, code: front.ExitUsage, culprit: "isolation", hint: "reference"},

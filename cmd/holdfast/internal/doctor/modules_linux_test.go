@@ -222,7 +222,7 @@ func TestModules(t *testing.T) {
 			if strings.Contains(seen, "is used") || strings.Contains(seen, "does not answer") {
 				seen = "can be loaded"
 			}
-			if lines := s.examine(setup{args: args}).of("modules"); len(lines) != 1 || !strings.Contains(lines[0].Seen, seen) {
+			if lines := s.examine(setup{args: args}).of("modules"); len(lines) == 0 || !strings.Contains(lines[0].Seen, seen) {
 				t.Errorf("%+v", lines)
 			}
 		})
