@@ -183,7 +183,7 @@ func findHelperOf(own string) (string, error) {
 	last := len(places) - 1
 	err := fmt.Errorf("the helper %s for PKCS #11 modules was not found: %s and %s do not exist, and the variable %s is not set",
 		helperName, strings.Join(places[:last], ", "), places[last], HelperVariable)
-	return "", &helperError{signer.WithHint(err, "put the one of the same version there: "+put+"; or set "+HelperVariable+" to its path"), true}
+	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path"), true}
 }
 
 // startError returns the error of a program that could not be started. It exists, so that

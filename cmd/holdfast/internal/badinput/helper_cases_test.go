@@ -18,7 +18,7 @@ func helperCases(*pki) (all []badInput) {
 		{name: "missing", code: front.ExitUnavailable, culprit: "helper/run", hint: "unset it"},
 		{name: "a folder", setup: func(s *scene) { s.must(os.MkdirAll(s.path("helper/run"), 0o755)) }, code: front.ExitUnavailable, culprit: "is not a program", hint: "unset it"},
 		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitUnavailable, culprit: "is not executable (mode 0644)", hint: "chmod +x"},
-		{name: "writable for the group", setup: helperFile("", 0o775, 0o755), code: front.ExitUnavailable, culprit: "run is refused: the program {dir}/helper/run can be written by its group (mode 0775)", hint: "chmod go-w"},
+		{name: "writable for the group", setup: helperFile("", 0o775, 0o755), code: front.ExitUnavailable, culprit: "run can be written by its group (mode 0775)", hint: "chmod go-w"},
 		{name: "writable for all", setup: helperFile("", 0o757, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0757)", hint: "chmod go-w"},
 		{name: "in a folder that is writable for all", setup: helperFile("", 0o755, 0o777), code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},
 		{name: "in a folder that is writable for the group", setup: helperFile("", 0o755, 0o775), code: front.ExitUnavailable, culprit: "helper can be written by its group", hint: "chmod g-w"},

@@ -101,6 +101,7 @@ func TestModulePlace(t *testing.T) {
 		{"{helper}", flags + " --pkcs11-isolation on", "ok", "into the helper process {helper} (", ""},
 		{"{helper}", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the helper process {helper} (", ""},
 		{"", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the process that signs: {dir}/m.so", ""},
+		{"{dir}/other/other", "--config {dir}/roles.toml --module-timeout 60s", warns, "does not print its version", "install holdfast-pkcs11"},
 		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: the helper {dir}/world/helper is refused: the program {dir}/world/helper can be written by other users (mode 0757)", "chmod go-w"},
 		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", "unset it"},
 		{"{dir}/other/other", flags + " --pkcs11-isolation auto", warns, "the helper {dir}/other/other does not print its version", "install holdfast-pkcs11"},
@@ -112,6 +113,11 @@ func TestModulePlace(t *testing.T) {
 		lines := s.examine(setup{args: test.args, env: env}).of("modules")
 		if len(lines) == 0 || lines[0].State != test.state || !strings.Contains(lines[0].Seen, fill.Replace(s.expand(test.seen))) || !strings.Contains(lines[0].Hint, test.hint) {
 			t.Errorf("helper %s, %s: %+v", test.helper, test.args, lines)
+			continue
+		}
+		why := lines[len(lines)-1].Seen
+		if test.state == "ok" && strings.HasPrefix(test.args, "--config") && !strings.Contains(why, "auto is the default of serve, update, exec and ssh-agent, and holdfast-pkcs11 is ") {
+			t.Errorf("helper %s, %s: %s", test.helper, test.args, why)
 		}
 	}
 }
