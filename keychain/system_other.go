@@ -12,5 +12,5 @@ import (
 
 func system() (native.System, error) {
 	return nil, signer.WithHint(fmt.Errorf("only macOS has a keychain: %w", errors.ErrUnsupported),
-		"use a key file or a PKCS#11 token on this system")
+		"use a key file or a PKCS #11 token on this system")
 }

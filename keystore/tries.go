@@ -97,12 +97,17 @@ type Isolator interface {
 	// Isolation returns where the modules run that opening ref loads. It starts no
 	// process. The error is that of opening ref in a place that does not exist.
 	Isolation(ref Ref, call Call) (Isolation, error)
+	// EndedHelpers returns how many of the processes in which modules ran have crashed,
+	// or were ended because the module hung, since this process started.
+	EndedHelpers() int64
 }
 
 // An Isolation says in which process modules run.
 type Isolation struct {
 	Program string // of that process, started by this one; "": in this process
 	Refused error  // why a Program that was found is not used; nil: none was found, or it is used
+	Value   string // that decided, of the attribute isolation or its default; "": none
+	Reason  string // a clause that says how the process follows from Value; "": Value names it
 }
 
 // Isolation returns in which process the modules of ref run; see [Isolator]. Those of a
@@ -117,6 +122,16 @@ func (s *Store) Isolation(ref Ref, opts Options) (Isolation, error) {
 	defer call.end()
 	isolation, err := b.Isolation(ref, call)
 	return isolation, wrap(b, "find the process for the modules of", ref, err)
+}
+
+// EndedHelpers returns the sum of those of all backends; see [Isolator].
+func (s *Store) EndedHelpers() (n int64) {
+	for _, b := range s.backends {
+		if i, ok := b.(Isolator); ok {
+			n += i.EndedHelpers()
+		}
+	}
+	return n
 }
 
 // A Module is a shared library of another vendor, which can crash or hang the

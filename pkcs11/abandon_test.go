@@ -105,7 +105,7 @@ func TestHelperIsCheckedAgain(t *testing.T) {
 	if err := os.Chmod(program, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	_, err := isolate("/none.so", program, nil, func(abandoner) {})
+	_, err := isolate("/none.so", program, nil, func(abandoner) {}, func() {})
 	if !errors.As(err, new(*helperError)) {
 		t.Errorf("error %v", err)
 	}

@@ -47,7 +47,7 @@ func inTime[T any](ctx context.Context, of awaited, f func() (T, error), late fu
 		return f()
 	}, late)
 	if !ok {
-		err = &muteError{of.what(), err}
+		err = &muteError{of.what(), of.isolated(), err}
 		of.abandon(abandoned{begun, done})
 	}
 	return value, err
@@ -61,23 +61,29 @@ type abandoned struct {
 
 // An awaited is a module, or a token in it, whose answer is awaited.
 type awaited struct {
-	what    func() string   // its name for errors
-	abandon func(abandoned) // called if nobody waits any more
+	what     func() string   // its name for errors
+	abandon  func(abandoned) // called if nobody waits any more
+	isolated func() bool     // it is in a helper process
 }
 
 // in returns the module of c in table.
 func (c Config) in(table *modules) awaited {
-	return awaited{c.what, func(a abandoned) { table.abandon(c, a) }}
+	isolated := func() bool {
+		program, err := helperFor(c.isolation())
+		return err == nil && program != ""
+	}
+	return awaited{c.what, func(a abandoned) { table.abandon(c, a) }, isolated}
 }
 
 // awaited returns the token of k.
-func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon} }
+func (k *Key) awaited() awaited { return awaited{k.what, k.mod.abandon, k.mod.isIsolated} }
 
 // A muteError reports that a call of the module did not return in time. After a
 // deadline the device counts as unavailable, but not if the caller gave up.
 type muteError struct {
-	what  string
-	cause error
+	what     string
+	isolated bool // the module is in a helper process, which is ended
+	cause    error
 }
 
 func (e *muteError) Error() string { return e.what + " does not answer: " + e.cause.Error() }
@@ -90,8 +96,11 @@ func (e *muteError) Unwrap() []error {
 }
 
 func (e *muteError) Hint() string {
-	return "reconnect the device or restart the service that manages it, such as pcscd, then restart this program; " +
-		"if a person has to touch the device or enter a PIN on it, allow more time"
+	const more = "; if a person has to touch the device or enter a PIN on it, allow more time"
+	if e.isolated {
+		return hintHung + more
+	}
+	return "reconnect the device or restart the service that manages it, such as pcscd, then restart this program" + more
 }
 
 // hintWait is for a call that got no turn.
@@ -280,7 +289,7 @@ func (k *Key) Close() error {
 	switch {
 	case busy:
 		k.mod.abandon(work)
-		return stillOpen(&muteError{k.what(), context.DeadlineExceeded})
+		return stillOpen(&muteError{k.what(), k.mod.isIsolated(), context.DeadlineExceeded})
 	case !first || !idle:
 		return nil
 	}

@@ -236,7 +236,7 @@ func newSides(t *testing.T, path string) [2]*side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := isolate(path, pkcs11test.Helper(t), os.Environ(), func(abandoner) {})
+	there, err := isolate(path, pkcs11test.Helper(t), os.Environ(), func(abandoner) {}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

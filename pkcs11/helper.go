@@ -21,6 +21,7 @@ type helper struct {
 	module string // its path, for errors
 	stdin  io.WriteCloser
 	kill   func() // ends the process; no effect if it has ended
+	failed func() // called if it ends although nobody wanted that
 
 	writing sync.Mutex
 
@@ -36,6 +37,7 @@ type helper struct {
 	pending map[uint64]pendingCall
 	next    uint64
 	reason  error       // why this process ended the helper; nil: it did not
+	unused  bool        // it is to end
 	err     *endedError // of all calls after its end; nil: it runs
 
 	ended chan struct{} // closed when all calls have ended, too
@@ -59,8 +61,9 @@ const (
 	lastAnswers = time.Second
 )
 
-// startHelper starts the program at path for a module, with an environment.
-func startHelper(program, module string, env []string) (*helper, error) {
+// startHelper starts the program at path for a module, with an environment. It calls failed
+// if the helper ends although nobody wanted that.
+func startHelper(program, module string, env []string, failed func()) (*helper, error) {
 	cmd := exec.Command(program)
 	cmd.Env, cmd.Stderr = env, os.Stderr // a module may write there
 	stdin, err := cmd.StdinPipe()
@@ -82,9 +85,12 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	if err != nil {
 		h.fail(err)
 		_ = stdout.Close()
-		return nil, &helperError{fmt.Errorf("%s is not the helper of this program: %w", program, h.err.how)}
+		return nil, greetingError(program, h.err.how)
 	}
 	<-h.reading
+	h.mu.Lock()
+	h.failed = failed
+	h.mu.Unlock()
 	return h, nil
 }
 
@@ -92,7 +98,7 @@ func startHelper(program, module string, env []string) (*helper, error) {
 func newHelper(module string, stdin io.WriteCloser, stdout io.Reader, kill func()) *helper {
 	h := &helper{
 		module: module, stdin: stdin, kill: kill, answers: bufio.NewReader(stdout), reading: make(chan struct{}, 1),
-		exited: make(chan struct{}), pending: make(map[uint64]pendingCall), ended: make(chan struct{}),
+		failed: func() {}, exited: make(chan struct{}), pending: make(map[uint64]pendingCall), ended: make(chan struct{}),
 	}
 	h.reading <- struct{}{}
 	return h
@@ -169,6 +175,9 @@ func (h *helper) fail(err error) {
 		err = h.exit
 	}
 	h.err = &endedError{h.module, cmp.Or(h.reason, closed, err, errEnded), true}
+	if !h.unused {
+		h.failed()
+	}
 	for id, call := range h.pending {
 		close(call.answer)
 		delete(h.pending, id)
@@ -256,8 +265,23 @@ func (h *helper) end(reason error) {
 	h.kill()
 }
 
+// discard ends a helper that nobody uses, and waits until it has ended.
+func (h *helper) discard() {
+	h.leave()
+	h.end(nil)
+	<-h.ended
+}
+
+// leave notes that the helper is to end.
+func (h *helper) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unused = true
+}
+
 // close finalizes the module and waits until the helper has ended.
 func (h *helper) close() error {
+	h.leave()
 	timer := time.AfterFunc(closeTimeout, func() { h.end(errMute) })
 	defer timer.Stop()
 	_, err := h.call(wire.Request{Op: wire.Finalize})
@@ -267,6 +291,10 @@ func (h *helper) close() error {
 }
 
 var errMute = errors.New("it did not answer")
+
+// hintHung is for a module that did not answer in a helper, which is ended then.
+const hintHung = "try again: the next attempt starts the module anew, in another process; if that hangs, too, " +
+	"reconnect the device or restart the service that manages it, such as pcscd"
 
 // abandon ends the helper if a call for work that nobody waits for takes hungAfter. It
 // cannot tell such a call from those of others that began since the work did.
@@ -318,7 +346,7 @@ func (e *endedError) Error() string {
 
 func (e *endedError) Hint() string {
 	if errors.Is(e.how, errMute) {
-		return ""
+		return hintHung
 	}
 	const hint = "if pkcs11-tool -L --module PATH also crashes, install another version of the module, or ask its vendor"
 	return strings.Replace(hint, "PATH", "'"+e.module+"'", 1)

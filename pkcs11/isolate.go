@@ -14,17 +14,17 @@ func newRemote() *remote {
 }
 
 // isolate starts a helper for the module at path: program, with the environment env. It
-// calls begun first.
-func isolate(path, program string, env []string, begun func(abandoner)) (module, error) {
+// calls begun first, and failed each time a helper ends although nobody wanted that.
+func isolate(path, program string, env []string, begun func(abandoner), failed func()) (module, error) {
 	if err := checkELF(path); err != nil {
 		return nil, notLoaded(path, err)
 	}
 	r := newRemote()
 	r.start = func() (*helper, error) {
 		if err := checkHelper(program); err != nil { // it can have changed since the last start
-			return nil, &helperError{err}
+			return nil, &helperError{err: err}
 		}
-		h, err := startHelper(program, path, env)
+		h, err := startHelper(program, path, env, failed)
 		if err != nil {
 			return nil, err
 		}
@@ -36,8 +36,7 @@ func isolate(path, program string, env []string, begun func(abandoner)) (module,
 		r.loading = nil
 		r.mu.Unlock()
 		if err != nil {
-			h.end(nil)
-			<-h.ended
+			h.discard()
 			return nil, err
 		}
 		return h, nil

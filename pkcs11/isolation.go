@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/environ"
 	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -56,12 +57,27 @@ func (Backend) Isolation(ref keystore.Ref, call keystore.Call) (keystore.Isolati
 	}
 	isolation := Config{URI: u, longRunning: call.LongRunning}.isolation()
 	program, err := helperFor(isolation)
-	in := keystore.Isolation{Program: program}
+	in := keystore.Isolation{Program: program, Value: isolation}
 	if err == nil && program == "" && isolation == IsolationAuto {
 		in.Refused = refusedHelper()
 	}
+	switch {
+	case isolation == IsolationAuto && program != "":
+		in.Reason = helperName + " is installed"
+	case isolation == IsolationAuto && in.Refused == nil:
+		in.Reason = helperName + " is not installed"
+	case isolation == IsolationAuto:
+		in.Reason = helperName + " cannot be used"
+	case isolation == "" && program == "":
+		in.Reason = "this build can load modules itself"
+	case isolation == "":
+		in.Reason = "this build cannot load modules itself"
+	}
 	return in, err
 }
+
+// EndedHelpers implements [keystore.Isolator].
+func (Backend) EndedHelpers() int64 { return loaded.endedHelpers.Load() }
 
 // refusedHelper returns why the helper that is there cannot be used. nil: it can, or there is
 // none.
@@ -104,29 +120,33 @@ func checkHelper(path string) error {
 	}
 	switch {
 	case !info.Mode().IsRegular():
-		return signer.WithHint(fmt.Errorf("%s is not a program", path), "install "+helperName+" of the same version as this program")
+		return fmt.Errorf("%s is not a program", path)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0:
 		return signer.WithHint(fmt.Errorf("%s is not executable (mode %#o)", path, info.Mode().Perm()), "make it executable: chmod +x "+path)
 	}
-	return fileowner.CheckProgram(path)
+	if err := fileowner.CheckProgram(path); err != nil {
+		return fmt.Errorf("the helper %s is refused: %w", path, err)
+	}
+	return nil
 }
 
 // findHelper returns the path of the helper's program. It is not searched for in PATH,
-// where another program could have its name.
+// where another program could have its name. The error is a [*helperError].
 func findHelper() (string, error) {
 	if path := os.Getenv(HelperVariable); path != "" {
 		if !filepath.IsAbs(path) {
-			return "", signer.WithHint(fmt.Errorf("%s: %s is not an absolute path", HelperVariable, path), "give the absolute path of "+helperName)
+			return "", &helperError{err: fmt.Errorf("%s: %s is not an absolute path", HelperVariable, path)}
 		}
 		if err := checkHelper(path); err != nil {
-			return "", fmt.Errorf("%s: %w", HelperVariable, err)
+			return "", &helperError{err: fmt.Errorf("%s: %w", HelperVariable, err)}
 		}
 		return path, nil
 	}
 	own, err := os.Executable()
 	if err != nil { // such as without /proc
-		return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, but the folder of this program is not known: %w: %v", helperName, errors.ErrUnsupported, err),
+		err = signer.WithHint(fmt.Errorf("the helper %s for PKCS #11 modules was not found: the folder of this program is not known: %w", helperName, err),
 			"set "+HelperVariable+" to the path of "+helperName)
+		return "", &helperError{err, true}
 	}
 	if real, err := filepath.EvalSymlinks(own); err == nil {
 		own = real
@@ -134,7 +154,8 @@ func findHelper() (string, error) {
 	return findHelperOf(own)
 }
 
-// findHelperOf returns the path of the helper of the program at own.
+// findHelperOf returns the path of the helper of the program at own. The error is a
+// [*helperError].
 func findHelperOf(own string) (string, error) {
 	suffix := ""
 	if runtime.GOOS == "windows" {
@@ -151,31 +172,66 @@ func findHelperOf(own string) (string, error) {
 			continue
 		}
 		if err := checkHelper(path); err != nil {
-			return "", err
+			return "", &helperError{err: err}
 		}
 		return path, nil
 	}
-	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], places[1], errors.ErrUnsupported),
-		"install "+helperName+" of the same version there, or set "+HelperVariable+" to its path")
+	put := fmt.Sprintf("install -m 755 %s '%s'", helperName, dir)
+	if runtime.GOOS == "windows" {
+		put = fmt.Sprintf("copy %s.exe \"%s\"", helperName, dir)
+	}
+	last := len(places) - 1
+	err := fmt.Errorf("the helper %s for PKCS #11 modules was not found: %s and %s do not exist, and the variable %s is not set",
+		helperName, strings.Join(places[:last], ", "), places[last], HelperVariable)
+	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path"), true}
 }
 
 // startError returns the error of a program that could not be started. It exists, so that
 // what is missing is its interpreter.
 func startError(program string, err error) error {
-	failed := &helperError{fmt.Errorf("start %s: %w", program, err)}
+	failed := fmt.Errorf("start %s: %w", program, err)
 	if runtime.GOOS == "linux" && errors.Is(err, fs.ErrNotExist) {
-		return signer.WithHint(failed, "the helper needs a C library, whose dynamic linker is missing here: ldd "+program+" lists both on a machine that has them")
+		failed = signer.WithHint(failed, "the helper needs a C library, whose dynamic linker is missing here: ldd "+program+" lists both on a machine that has them")
 	}
-	return failed
+	return &helperError{err: failed}
 }
 
-// A helperError reports that the program of the helper is not one.
-type helperError struct{ err error }
+// greetingError returns the error of a program that was started as the helper and did not
+// greet as one, but ended as how says.
+func greetingError(program string, how error) error {
+	err := fmt.Errorf("%s is not a %s, or cannot run here: %w", program, helperName, how)
+	switch version := wire.VersionError(0); {
+	case errors.As(how, &version):
+		err = fmt.Errorf("%s is the %s of another version: %w", program, helperName, how)
+	case errors.Is(how, wire.ErrMalformed):
+		err = fmt.Errorf("%s is not a %s: it writes something else", program, helperName)
+	}
+	return &helperError{err: err}
+}
 
-func (e *helperError) Error() string   { return e.err.Error() }
-func (e *helperError) Unwrap() []error { return []error{signer.ErrUnavailable, e.err} }
+// A helperError reports that the helper cannot be used: it is not there, is refused, or is
+// another program.
+type helperError struct {
+	err  error
+	none bool // none is installed
+}
+
+func (e *helperError) Error() string { return e.err.Error() }
+
+func (e *helperError) Unwrap() []error {
+	is := []error{signer.ErrUnavailable, e.err}
+	if e.none {
+		is = append(is, errors.ErrUnsupported)
+	}
+	return is
+}
+
 func (e *helperError) Hint() string {
-	return cmp.Or(signer.Hint(e.err), "install "+helperName+" of the same version as this program")
+	mend := "install " + helperName + " of the same version as this program"
+	if os.Getenv(HelperVariable) != "" {
+		mend = "set the variable " + HelperVariable + " to the absolute path of " + helperName + " of the same version as this program, or unset it"
+	}
+	return cmp.Or(signer.Hint(e.err), mend)
 }
 
 // loggingVariables are set in this process for modules that write to standard error.

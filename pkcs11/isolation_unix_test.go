@@ -39,9 +39,9 @@ func TestCheckHelper(t *testing.T) {
 		good:                                "",
 		program(t, at("own"), 0o700, 0o700): "",
 		program(t, at("tmp"), 0o755, 0o777|fs.ModeSticky):   "can be written by other users",
-		program(t, at("staff"), 0o755, 0o775):               "can be written by other users",
+		program(t, at("staff"), 0o755, 0o775):               "staff can be written by its group (mode 0775)",
 		link("linked", good, 0o755):                         "",
-		program(t, at("group"), 0o775, 0o755):               "can be written by other users (mode 0775)",
+		program(t, at("group"), 0o775, 0o755):               "can be written by its group (mode 0775)",
 		program(t, at("world"), 0o757, 0o755):               "can be written by other users (mode 0757)",
 		program(t, at("stuck"), 0o757|fs.ModeSticky, 0o755): "can be written by other users",
 		program(t, at("open"), 0o755, 0o777):                "can be written by other users (mode 0777)",
@@ -53,7 +53,7 @@ func TestCheckHelper(t *testing.T) {
 	} {
 		err := checkHelper(path)
 		switch {
-		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want) || signer.Hint(err) == ""):
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want) || signer.Hint(&helperError{err: err}) == ""):
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		case strings.Contains(want, "written") && !errors.Is(err, fs.ErrPermission):
 			t.Errorf("%s: error %v is not fs.ErrPermission", path, err)
@@ -100,7 +100,7 @@ func TestFindHelper(t *testing.T) {
 		if test.want != "" {
 			test.want = filepath.Join(top, test.want)
 		}
-		if got != test.want || (err == nil) != (test.want != "") || err != nil && (!errors.Is(err, errors.ErrUnsupported) || signer.Hint(err) == "") {
+		if got != test.want || (err == nil) != (test.want != "") || err != nil && (!errors.Is(err, errors.ErrUnsupported) || !strings.Contains(signer.Hint(err), "install -m 755 holdfast-pkcs11 '"+filepath.Join(top, "bin")+"'")) {
 			t.Errorf("%q: found %q, error %v", test.files, got, err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestHelperVariable(t *testing.T) {
 	}{
 		{good, "", nil},
 		{"bin/holdfast-pkcs11", "not an absolute path", nil},
-		{open, "the folder", fs.ErrPermission},
+		{open, "is refused: the folder", fs.ErrPermission},
 		{good + "2", "no such file", fs.ErrNotExist},
 	} {
 		t.Setenv(HelperVariable, test.value)
@@ -130,6 +130,8 @@ func TestHelperVariable(t *testing.T) {
 		switch {
 		case test.want == "" && (err != nil || got != good):
 			t.Errorf("%s: found %q, error %v", test.value, got, err)
+		case test.want != "" && !errors.Is(err, signer.ErrUnavailable), test.is != fs.ErrPermission && err != nil && !strings.Contains(signer.Hint(err), "unset"):
+			t.Errorf("%s: error %v, hint %q", test.value, err, signer.Hint(err))
 		case test.want != "" && (got != "" || err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), HelperVariable+": ") || test.is != nil && !errors.Is(err, test.is)):
 			t.Errorf("%s: found %q, error %v", test.value, got, err)
 		}
@@ -140,39 +142,64 @@ func TestIsolationOf(t *testing.T) {
 	good := program(t, filepath.Join(t.TempDir(), "run"), 0o755, 0o755)
 	open := program(t, filepath.Join(t.TempDir(), "run"), 0o755, 0o777)
 	here, always := "", good
+	const installed = "holdfast-pkcs11 is installed"
+	itself := "this build can load modules itself"
 	if supported() != nil {
-		here = good
+		here, itself = good, "this build cannot load modules itself"
 	}
 	for _, test := range []struct {
 		ref         string
 		longRunning bool
 		want        string
+
+		value, reason string
 	}{
-		{"token=t", false, here},
-		{"token=t", true, always},
-		{"token=t?isolation=on", false, always},
-		{"token=t?isolation=auto", false, always},
+		{"token=t", false, here, "", itself},
+		{"token=t", true, always, IsolationAuto, installed},
+		{"token=t?isolation=on", false, always, IsolationOn, ""},
+		{"token=t?isolation=auto", false, always, IsolationAuto, installed},
 	} {
 		t.Setenv(HelperVariable, good)
 		call := keystore.Call{Options: keystore.Options{LongRunning: test.longRunning}}
 		got, err := Backend{}.Isolation(keystore.Ref{Scheme: "pkcs11", Rest: test.ref}, call)
-		if err != nil || got != (keystore.Isolation{Program: test.want}) {
+		if want := (keystore.Isolation{Program: test.want, Value: test.value, Reason: test.reason}); err != nil || got != want {
 			t.Errorf("%s: got %+v, error %v", test.ref, got, err)
 		}
 	}
 	t.Setenv(HelperVariable, open)
 	auto := keystore.Ref{Scheme: "pkcs11", Rest: "token=t?isolation=auto"}
 	got, err := Backend{}.Isolation(auto, keystore.Call{})
-	if supported() == nil && (err != nil || got.Program != "" || !errors.Is(got.Refused, fs.ErrPermission)) || supported() != nil && !errors.Is(err, fs.ErrPermission) {
+	if supported() == nil && (err != nil || got.Program != "" || got.Reason != "holdfast-pkcs11 cannot be used" || !errors.Is(got.Refused, fs.ErrPermission)) || supported() != nil && !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("others can write it: got %+v, error %v", got, err)
 	}
 	t.Setenv(HelperVariable, "")
 	got, err = Backend{}.Isolation(auto, keystore.Call{})
-	if supported() == nil && (err != nil || got != (keystore.Isolation{})) || supported() != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if supported() == nil && (err != nil || got != (keystore.Isolation{Value: IsolationAuto, Reason: "holdfast-pkcs11 is not installed"})) || supported() != nil && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("without a helper: got %+v, error %v", got, err)
 	}
 	off := keystore.Ref{Scheme: "pkcs11", Rest: "token=t?isolation=off"}
-	if got, err := (Backend{}).Isolation(off, keystore.Call{}); got != (keystore.Isolation{}) || (err == nil) != (supported() == nil) {
+	if got, err := (Backend{}).Isolation(off, keystore.Call{}); got != (keystore.Isolation{Value: IsolationOff}) || (err == nil) != (supported() == nil) {
 		t.Errorf("off: got %+v, error %v", got, err)
+	}
+}
+
+// The error without a helper names all places.
+func TestHelperIsNowhere(t *testing.T) {
+	_, err := findHelperOf("/opt/app/bin/app")
+	for _, want := range []string{"/opt/app/bin/holdfast-pkcs11,", "/opt/app/libexec/holdfast/holdfast-pkcs11 and", "/opt/app/bin/holdfast-pkcs11-" + runtime.GOOS + "-" + runtime.GOARCH + " do not exist", HelperVariable} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in %v", want, err)
+		}
+	}
+}
+
+// A module that cannot be the right one is the fault, also if there is no helper.
+func TestModuleBeforeHelper(t *testing.T) {
+	t.Setenv(HelperVariable, "/none")
+	for _, u := range []URI{{ModulePath: "relative.so"}, {ModulePath: "relative.so", Isolation: IsolationOn}} {
+		_, err := loaded.find(Config{URI: u})
+		if malformed := new(keystore.RefError); !errors.As(err, &malformed) {
+			t.Errorf("%+v: error %v", u, err)
+		}
 	}
 }

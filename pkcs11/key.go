@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -128,12 +129,12 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 // find returns the module that cfg names. The caller releases it.
 func (m *modules) find(cfg Config) (*sharedModule, error) {
 	isolation := cfg.isolation()
-	program, err := helperFor(isolation) // first: the error must not ask for a module
-	if err != nil {
-		return nil, err
+	path, pathErr := cfg.modulePath()
+	if pathErr != nil && cfg.namesModule() {
+		return nil, pathErr
 	}
-	path, err := cfg.modulePath()
-	if err != nil {
+	program, err := helperFor(isolation)
+	if err = cmp.Or(err, pathErr); err != nil { // without a helper, the error does not ask for p11-kit
 		return nil, err
 	}
 	here := func(why error) (*sharedModule, error) {

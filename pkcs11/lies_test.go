@@ -58,13 +58,13 @@ func answering(f func(q *wire.Request)) func() {
 func answer(r wire.Response) { _ = wire.WriteResponse(os.Stdout, &r) }
 
 var lies = map[string]lie{
-	"nothing":          {func() {}, "is not the helper of this program: it ended", false},
-	"exit code":        {func() { os.Exit(7) }, "is not the helper of this program: exit status 7", false},
-	"text":             {func() { out([]byte("usage: holdfast …\n")...) }, "is not the helper of this program: a message of", false},
-	"another version":  {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "version 99 of the protocol, not", false},
-	"mute":             {func() { time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
-	"half a hello":     {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
-	"a long hello":     {func() { out(0x40, 0, 0, 0) }, "is not the helper of this program: a message of 1073741824 bytes", false},
+	"nothing":          {func() {}, "is not a holdfast-pkcs11, or cannot run here: it ended", false},
+	"exit code":        {func() { os.Exit(7) }, "is not a holdfast-pkcs11, or cannot run here: exit status 7", false},
+	"text":             {func() { out([]byte("usage: holdfast …\n")...) }, "is not a holdfast-pkcs11: it writes something else", false},
+	"another version":  {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "is the holdfast-pkcs11 of another version: it speaks version 99 of the protocol, not", false},
+	"mute":             {func() { time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
+	"half a hello":     {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
+	"a long hello":     {func() { out(0x40, 0, 0, 0) }, "is not a holdfast-pkcs11: it writes something else", false},
 	"wrong IDs":        {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
 	"two answers":      {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
 	"garbage":          {answering(func(*wire.Request) { out(0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff) }), "malformed message", false},
@@ -136,7 +136,7 @@ func TestLyingHelper(t *testing.T) {
 			begun := make(chan abandoner, 1)
 			done := make(chan error, 1)
 			go func() {
-				m, err := isolate(self, self, append(os.Environ(), liesVariable+"="+name), func(a abandoner) { begun <- a })
+				m, err := isolate(self, self, append(os.Environ(), liesVariable+"="+name), func(a abandoner) { begun <- a }, func() {})
 				if err == nil {
 					err = calls(m)
 					err = errors.Join(err, m.finalize())
@@ -168,7 +168,7 @@ func TestLyingHelper(t *testing.T) {
 			if !inTime || err == nil || !strings.Contains(err.Error(), lie.want) {
 				t.Errorf("in time %t, error %v, want %q", inTime, err, lie.want)
 			}
-			if strings.Contains(lie.want, "not the helper") && signer.Hint(err) == "" {
+			if strings.Contains(lie.want, "holdfast-pkcs11") && (signer.Hint(err) == "" || !errors.Is(err, signer.ErrUnavailable)) {
 				t.Errorf("no hint in %v", err)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -23,8 +24,10 @@ var loaded = modules{load: load, isolate: isolate, byPath: make(map[string]*shar
 type modules struct {
 	mu      sync.Mutex
 	load    func(path string) (module, error) // in this process
-	isolate func(path, program string, env []string, begun func(abandoner)) (module, error)
+	isolate func(path, program string, env []string, begun func(abandoner), failed func()) (module, error)
 	byPath  map[string]*sharedModule
+
+	endedHelpers atomic.Int64 // see [keystore.Isolator]
 
 	tallies tallies
 }
@@ -56,6 +59,9 @@ func (m *modules) open(path string) (*sharedModule, error) {
 // isolatedKind is before the path in the name of a module in a helper process.
 const isolatedKind = "isolated "
 
+// isIsolated reports whether s is in a helper process.
+func (s *sharedModule) isIsolated() bool { return strings.HasPrefix(s.name, isolatedKind) }
+
 // openIsolated returns the module at path in a helper process. The caller releases it.
 func (m *modules) openIsolated(path, program string, env []string) (*sharedModule, error) {
 	return m.openAs(isolatedKind, path, func(s *sharedModule) (module, error) {
@@ -63,7 +69,7 @@ func (m *modules) openIsolated(path, program string, env []string) (*sharedModul
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			s.loading = a
-		})
+		}, func() { m.endedHelpers.Add(1) })
 	})
 }
 
@@ -140,7 +146,7 @@ func (s *sharedModule) release() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_, err := inTime(ctx, awaited{func() string { return "module " + s.path }, s.abandon}, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
+	_, err := inTime(ctx, awaited{func() string { return "module " + s.path }, s.abandon, s.isIsolated}, func() (struct{}, error) { return struct{}{}, s.finalizeUnused() }, nil)
 	return err
 }
 
@@ -294,11 +300,16 @@ func modulePath(u URI) (string, error) {
 				patterns = append(patterns, filepath.Join(dir, prefix+u.ModuleName+suffix))
 			}
 		}
-		return firstModule(fmt.Sprintf("PKCS#11 module %s not found", u.ModuleName), patterns,
+		return firstModule(fmt.Sprintf("PKCS #11 module %s not found", u.ModuleName), patterns,
 			"give the path of its file: ?module-path=… in the reference, or Config.Module")
 	}
 	return firstModule("p11-kit-proxy not found", proxyPaths[runtime.GOOS],
 		"install p11-kit, or give the path of the token's own module: ?module-path=… in the reference, or Config.Module")
+}
+
+// namesModule reports whether c names a module, so that p11-kit's proxy is not used.
+func (c Config) namesModule() bool {
+	return c.Module != "" || c.URI.ModulePath != "" || c.URI.ModuleName != ""
 }
 
 // modulePath returns the path of the module of c.

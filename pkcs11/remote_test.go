@@ -2,12 +2,16 @@ package pkcs11
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // scripted starts a helper without a process, which answers with f until the returned
@@ -114,5 +118,41 @@ func TestSentPIN(t *testing.T) {
 		if !bytes.Equal(got, pin) {
 			t.Errorf("the module received %q", got)
 		}
+	}
+}
+
+// Only the helpers that end although nobody wanted that are counted.
+func TestEndedHelpers(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(h *helper, kill func())
+		want int32
+	}{
+		"closed":    {func(h *helper, _ func()) { _ = h.close() }, 0},
+		"discarded": {func(h *helper, _ func()) { h.discard() }, 0},
+		"crashed":   {func(_ *helper, kill func()) { kill() }, 1},
+		"hung":      {func(h *helper, _ func()) { h.end(errMute) }, 1},
+	} {
+		h, kill := scripted(func(q *wire.Request) wire.Response { return wire.Response{} })
+		var n atomic.Int32
+		h.failed = func() { n.Add(1) }
+		if test.end(h, kill); test.want == 0 {
+			kill()
+		}
+		<-h.ended
+		if n.Load() != test.want {
+			t.Errorf("%s: %d, want %d", name, n.Load(), test.want)
+		}
+	}
+}
+
+// After a helper that hung, another one is started: this program need not be restarted.
+func TestHintForHungHelper(t *testing.T) {
+	for _, err := range []error{&endedError{"module", errMute, true}, &muteError{"module", true, context.DeadlineExceeded}} {
+		if hint := signer.Hint(err); !strings.Contains(hint, "the next attempt starts the module anew") || strings.Contains(hint, "restart this program") {
+			t.Errorf("%v: %s", err, hint)
+		}
+	}
+	if hint := signer.Hint(&muteError{"module", false, context.DeadlineExceeded}); !strings.Contains(hint, "restart this program") {
+		t.Errorf("in this process: %s", hint)
 	}
 }

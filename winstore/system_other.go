@@ -11,5 +11,5 @@ import (
 
 func newSystem() (system, error) {
 	return nil, signer.WithHint(fmt.Errorf("only Windows has certificate stores: %w", errors.ErrUnsupported),
-		"use a key file or a PKCS#11 token on this system")
+		"use a key file or a PKCS #11 token on this system")
 }

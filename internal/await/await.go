@@ -1,5 +1,5 @@
 // Package await limits the time of calls that ignore their context or accept
-// none, such as calls of a vendor's PKCS#11 module, of a decoder or of a
+// none, such as calls of a vendor's PKCS #11 module, of a decoder or of a
 // terminal read.
 package await
 

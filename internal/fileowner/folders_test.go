@@ -37,7 +37,7 @@ func TestCheckFolders(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"good/x": "", "good/deep/x": "", "good/../good/x": "", "sticky/x": "", "sticky/mine/x": "", "link/deep/x": "", "sticky/link/x": "",
-		"open/x": "open can be written", "open/mine/x": "open can be written", "group/mine/x": "group can be written by other users (mode 0770)",
+		"open/x": "open can be written", "open/mine/x": "open can be written", "group/mine/x": "group can be written by its group (mode 0770)",
 		"out/x": "open can be written", "up/x": "open can be written",
 	} {
 		checkFolders(t, at(name), want)

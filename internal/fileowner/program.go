@@ -14,6 +14,7 @@ type ProgramError struct {
 	Folder bool   // Path is a folder
 
 	Foreign bool // Path belongs to another user
+	Group   bool // Path belongs to this user or root, but its group can write it
 }
 
 // Error implements error.
@@ -31,7 +32,11 @@ func (e *ProgramError) Unwrap() error { return fs.ErrPermission }
 // Hint says how to avoid the error.
 func (e *ProgramError) Hint() string {
 	if e.Folder {
-		return "move the program to a folder that only root and the user who runs it can write, such as /usr/local/bin"
+		move := "move the program to a folder that only root and the user who runs it can write, such as /usr/local/bin"
+		if e.Group {
+			move = "let only its owner write the folder: chmod g-w " + e.Path + "; or " + move
+		}
+		return move
 	}
 	if e.Foreign {
 		return "let the program belong to root or to the user who runs it"
@@ -98,6 +103,8 @@ func writable(info fs.FileInfo, friend int) *ProgramError {
 		return nil
 	case uid != 0 && uid != os.Geteuid() && uid != friend && (uid != overflowUID || isMapped(uid)):
 		return &ProgramError{Why: fmt.Sprintf("belongs to another user (UID %d)", uid), Foreign: true}
+	case info.Mode().Perm()&0o022 == 0o020:
+		return &ProgramError{Why: fmt.Sprintf("can be written by its group (mode %#o)", info.Mode().Perm()), Group: true}
 	case info.Mode().Perm()&0o022 != 0:
 		return &ProgramError{Why: fmt.Sprintf("can be written by other users (mode %#o)", info.Mode().Perm())}
 	}

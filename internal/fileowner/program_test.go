@@ -40,8 +40,8 @@ func TestCheckProgram(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"good/run": "", "good/link": "", "folder/run": "", "folder/link": "", "good/plain": "",
-		"group/run": " can be written by other users", "open/run": " can be written by other users", "sticky/run": " can be written by other users",
-		"good/group": "group can be written by other users (mode 0770)", "good/other": "mode 0702",
+		"group/run": " can be written by its group (mode 0775)", "open/run": " can be written by other users", "sticky/run": " can be written by other users",
+		"good/group": "group can be written by its group (mode 0770)", "good/other": "mode 0702",
 		"good/out": "/open can be written", "open/in": "/open can be written", "good/chain": "/open can be written",
 		// The system looks up .. in the folder to which away leads, not in that of away.
 		"good/away/../run": "/open can be written", "good/up": "/open can be written",

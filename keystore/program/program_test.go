@@ -285,7 +285,7 @@ func TestNotStarted(t *testing.T) {
 		"text":        {syscall.ENOEXEC, "exec format error", "#!/bin/sh"},
 		"interpreter": {fs.ErrNotExist, "no such file", "first line of the script"},
 		"open":        {fs.ErrPermission, "can be written by other users (mode 0757)", "chmod go-w"},
-		"group":       {fs.ErrPermission, "can be written by other users (mode 0775)", "chmod go-w"},
+		"group":       {fs.ErrPermission, "can be written by its group (mode 0775)", "chmod go-w"},
 		"none":        {fs.ErrNotExist, "no such file", ""},
 		"none -v":     {fs.ErrNotExist, "no such file", "gets no arguments"},
 		".":           {fs.ErrPermission, "permission denied", "names a folder"},

@@ -108,7 +108,17 @@ type Response struct {
 	Data       []byte
 }
 
-var errMalformed = errors.New("malformed message")
+// ErrMalformed is the error of a message that is none.
+var ErrMalformed = errors.New("malformed message")
+
+// A VersionError is the version of the protocol that the other side speaks, if it is not
+// [Version].
+type VersionError uint64
+
+// Error implements error.
+func (e VersionError) Error() string {
+	return fmt.Sprintf("it speaks version %d of the protocol, not %d", uint64(e), Version)
+}
 
 // ErrTooLong is the error of a message that was not written, because the other side would
 // refuse it.
@@ -121,7 +131,8 @@ func WriteHello(w io.Writer, h Hello) error {
 	return finish(w, appendBytes(b, h.Program))
 }
 
-// ReadHello reads the first message of the helper. It fails if the version differs.
+// ReadHello reads the first message of the helper. It fails with a [VersionError] if the
+// version differs.
 func ReadHello(r io.Reader) (h Hello, err error) {
 	b, err := readMessage(r)
 	if err != nil {
@@ -130,7 +141,7 @@ func ReadHello(r io.Reader) (h Hello, err error) {
 	in := input{rest: b}
 	h.Version = in.number()
 	if in.err == nil && h.Version != Version {
-		return h, fmt.Errorf("it speaks version %d of the protocol, not %d", h.Version, Version)
+		return h, VersionError(h.Version)
 	}
 	h.Program = string(in.bytes())
 	return h, in.end()
@@ -227,7 +238,7 @@ func readMessage(r io.Reader) ([]byte, error) {
 	}
 	n := binary.BigEndian.Uint32(length[:])
 	if n > MaxMessage {
-		return nil, fmt.Errorf("a message of %d bytes is longer than %d: %w", n, MaxMessage, errMalformed)
+		return nil, fmt.Errorf("a message of %d bytes is longer than %d: %w", n, MaxMessage, ErrMalformed)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -299,7 +310,7 @@ type input struct {
 }
 
 func (in *input) fail() {
-	in.err = errMalformed
+	in.err = ErrMalformed
 	in.rest = nil
 }
 

@@ -89,7 +89,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer stop()
 
 	d.http = &loopback.Server{Handler: &d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
-	d.monitor = &monitor{server: d.http, now: d.app.Now, started: d.app.Now()}
+	d.monitor = &monitor{server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
 	d.http.Observe = d.monitor.observe
 	d.statusHTTP = &loopback.Server{Handler: &d.statusHandler, Hosts: d.cfg.Hosts, Logger: d.log, MaxConns: 32}
 	served := make(chan error, 2)

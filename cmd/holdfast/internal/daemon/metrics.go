@@ -22,6 +22,8 @@ type monitor struct {
 	now     func() time.Time
 	started time.Time
 
+	endedHelpers func() int64 // see keystore.Isolator
+
 	requests [len(endpoints)][maxStatus]atomic.Int64
 }
 
@@ -173,6 +175,8 @@ func (m *monitor) metrics(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(&b, "holdfast_connections_open %d\n", open)
 	family("connections_dropped_total", "counter", "Connections without a request that were closed to make room for new ones.")
 	fmt.Fprintf(&b, "holdfast_connections_dropped_total %d\n", dropped)
+	family("pkcs11_helpers_ended_total", "counter", "Helper processes of PKCS #11 modules that crashed, or were ended because the module did not answer.")
+	fmt.Fprintf(&b, "holdfast_pkcs11_helpers_ended_total %d\n", m.endedHelpers())
 	family("start_timestamp_seconds", "gauge", "Start time of the process.")
 	fmt.Fprintf(&b, "holdfast_start_timestamp_seconds %d\n", m.started.Unix())
 	family("build_info", "gauge", "Version of Holdfast and of Go, as labels.")

@@ -91,7 +91,7 @@ func TestToken(t *testing.T) {
 		if lines := r.of("key"); len(lines) != 2 || !strings.Contains(lines[0].Seen, "no failed tries") || lines[1].Seen != "the key made a signature" {
 			t.Errorf("%s: %+v", id.Name, lines)
 		}
-		if lines := r.of("modules"); len(lines) != 1 || lines[0].State != "ok" {
+		if lines := r.of("modules"); len(lines) != 2 || lines[0].State != "ok" {
 			t.Errorf("%s: %+v", id.Name, lines)
 		}
 		for _, args := range []string{

@@ -151,6 +151,12 @@ func (p *patient) keyCommand(r result, err error) result {
 	case errors.Is(err, signer.ErrNoCertificate) && slices.Contains(withoutLists, p.backend):
 		return r.paste(p.again("--certificate", "PATH"))
 	}
+	if as := new(front.UsageError); errors.As(err, &as) { // of a variable or a flag
+		return r.paste(p.again())
+	}
+	if _, _, helperErr := p.key.Isolation(p.App); errors.Is(helperErr, signer.ErrUnavailable) || errors.Is(helperErr, errors.ErrUnsupported) {
+		return r.with(showHelper...)
+	}
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)
 	}

@@ -24,6 +24,7 @@ import (
 type probed struct {
 	keystore.Module
 	problem string // "": it works
+	hint    string // of a problem of the helper process, not of the module; problem is a whole sentence then
 	slow    bool   // it did not answer in time
 	died    bool   // the process was ended by a signal
 }
@@ -80,10 +81,11 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	case errors.As(err, &exit) && !stderr.isOurs():
 		result.died, result.problem = true, "ends the process when it is loaded ("+exit.ProcessState.String()+")"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		result.problem = stderr.message(err)
-		result.problem = plainProblem.Replace(result.problem)
+		result.problem = plainProblem.Replace(stderr.message(err))
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
+		} else {
+			result.hint = stderr.hint()
 		}
 		if how, found := strings.CutPrefix(result.problem, "its process ended: "); found {
 			result.died, result.problem = true, "ends its process when it is loaded ("+how+")"
@@ -98,25 +100,28 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 // the exit code 0.
 const loadedMark = "\nthe module can be loaded\n"
 
-// place names the process in which the modules run. The result is ok, unless a helper
-// process is not used or is one of another version.
-func (p *patient) place(ctx context.Context) (string, result) {
+// place names the process in which the modules run, if it is known, and says why. The result
+// is ok, unless a helper process is not used or is one of another version.
+func (p *patient) place(ctx context.Context) (place, why string, _ result) {
 	const here = "the process that signs"
-	in, err := p.key.Isolation(p.App)
+	in, why, err := p.key.Isolation(p.App)
+	if in.Reason != "" {
+		why += ", and " + in.Reason
+	}
 	switch {
 	case err != nil:
-		return here, fine("") // opening the key reports it
+		return here, "", fine("") // opening the key reports it
 	case in.Refused != nil:
 		r := result{State: warning, Seen: "the helper process is not used: " + in.Refused.Error(), Hint: signer.Hint(in.Refused)}
-		return here, r
+		return here, why, r
 	case in.Program == "":
-		return here, fine("")
+		return here, why, fine("")
 	}
-	version := helperVersion(ctx, in.Program)
+	version := front.HelperVersion(ctx, in.Program)
 	place, r := "the helper process "+in.Program, fine("")
 	switch own := front.ReadBuild().Version; {
 	case version == "":
-		r = result{State: warning, Seen: "the helper " + in.Program + " does not print its version"}
+		place, r = "", result{State: warning, Seen: "the helper " + in.Program + " does not print its version, as holdfast-pkcs11 does"}
 	case version != own && version != unreleased && own != unreleased:
 		r = result{State: warning, Seen: fmt.Sprintf("the helper %s is version %s, but this program is %s", in.Program, version, own)}
 	default:
@@ -125,29 +130,11 @@ func (p *patient) place(ctx context.Context) (string, result) {
 	if r.State != ok {
 		r.Hint = "install holdfast-pkcs11 of the same version"
 	}
-	return place, r
+	return place, why, r
 }
 
 // unreleased is the version of a program that was built without a repository.
 const unreleased = "(devel)"
-
-// helperVersion returns the version that the program of a helper prints, or "".
-func helperVersion(ctx context.Context, program string) string {
-	ctx, cancel := context.WithTimeout(ctx, front.HangTimeout)
-	defer cancel()
-	child := exec.CommandContext(ctx, program, "--version")
-	child.WaitDelay = 100 * time.Millisecond
-	var stdout limitedBuffer
-	child.Stdout = &stdout
-	if err := child.Run(); err != nil {
-		return ""
-	}
-	name, version, _ := strings.Cut(strings.TrimSpace(stdout.b.String()), " ")
-	if name != "holdfast-pkcs11" {
-		return ""
-	}
-	return version
-}
 
 // plainProblem makes sentences of which the module is the subject.
 var plainProblem = strings.NewReplacer(
@@ -180,6 +167,16 @@ func (l *limitedBuffer) isOurs() bool {
 // isCrash reports whether Go wrote a stack, as after a signal in C.
 func (l *limitedBuffer) isCrash() bool { return strings.Contains(l.b.String(), "\ngoroutine ") }
 
+// hint returns the hint of the error that the program reported.
+func (l *limitedBuffer) hint() (hint string) {
+	for line := range strings.Lines(l.b.String()) {
+		if text, found := strings.CutPrefix(line, "hint: "); found {
+			hint = strings.TrimSpace(text)
+		}
+	}
+	return hint
+}
+
 // message returns the error that the program reported.
 func (l *limitedBuffer) message(err error) string {
 	for line := range strings.Lines(l.b.String()) {
@@ -195,6 +192,9 @@ func (l *limitedBuffer) message(err error) string {
 func (m probed) fault() result {
 	if m.problem == "" {
 		return fine("")
+	}
+	if m.hint != "" {
+		return failed(front.ExitUnavailable, "%s", m.problem).because(m.hint).with(showHelper...)
 	}
 	r := failed(front.ExitUnavailable, "the PKCS #11 module %s %s", m.Path, m.problem)
 	switch {
@@ -214,6 +214,9 @@ func (m probed) fault() result {
 	}
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
+
+// showHelper is the command that shows which helper is used, or why none is.
+var showHelper = []string{"holdfast", "version", "--verbose"}
 
 // badModule returns a module that would take doctor along if it were loaded here.
 func (p *patient) badModule() (probed, bool) {
@@ -237,7 +240,7 @@ func checkModules(ctx context.Context, p *patient) (results []result) {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
 	var works []string
-	place, broken := p.place(ctx)
+	place, why, broken := p.place(ctx)
 	if broken.State != ok {
 		results = append(results, broken)
 	}
@@ -252,8 +255,11 @@ func checkModules(ctx context.Context, p *patient) (results []result) {
 			works = append(works, m.Path)
 		}
 	}
-	if len(works) > 0 {
-		results = append(results, fine("can be loaded into %s: %s", place, strings.Join(works, ", ")))
+	switch {
+	case len(works) > 0 && place == "":
+		results = append(results, fine("can be loaded: %s", strings.Join(works, ", ")))
+	case len(works) > 0:
+		results = append(results, fine("can be loaded into %s: %s", place, strings.Join(works, ", ")), fine("run there, because %s", why))
 	}
 	return results
 }

@@ -101,8 +101,9 @@ func TestModulePlace(t *testing.T) {
 		{"{helper}", flags + " --pkcs11-isolation on", "ok", "into the helper process {helper} (", ""},
 		{"{helper}", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the helper process {helper} (", ""},
 		{"", "--config {dir}/roles.toml --module-timeout 60s", "ok", "into the process that signs: {dir}/m.so", ""},
-		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: the program {dir}/world/helper can be written by other users (mode 0757)", "chmod go-w"},
-		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", ""},
+		{"{dir}/other/other", "--config {dir}/roles.toml --module-timeout 60s", warns, "does not print its version", "install holdfast-pkcs11"},
+		{"{dir}/world/helper", flags + " --pkcs11-isolation auto", warns, "the helper process is not used: HOLDFAST_PKCS11_HELPER: the helper {dir}/world/helper is refused: the program {dir}/world/helper can be written by other users (mode 0757)", "chmod go-w"},
+		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", "unset it"},
 		{"{dir}/other/other", flags + " --pkcs11-isolation auto", warns, "the helper {dir}/other/other does not print its version", "install holdfast-pkcs11"},
 		{"{dir}/broken/broken", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
 		{"{dir}/silent/silent", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
@@ -112,7 +113,69 @@ func TestModulePlace(t *testing.T) {
 		lines := s.examine(setup{args: test.args, env: env}).of("modules")
 		if len(lines) == 0 || lines[0].State != test.state || !strings.Contains(lines[0].Seen, fill.Replace(s.expand(test.seen))) || !strings.Contains(lines[0].Hint, test.hint) {
 			t.Errorf("helper %s, %s: %+v", test.helper, test.args, lines)
+			continue
 		}
+		why := lines[len(lines)-1].Seen
+		if test.state == "ok" && strings.HasPrefix(test.args, "--config") && !strings.Contains(why, "auto is the default of serve, update, exec and ssh-agent, and holdfast-pkcs11 is ") {
+			t.Errorf("helper %s, %s: %s", test.helper, test.args, why)
+		}
+	}
+}
+
+// doctor says which setting decides in which process a module runs.
+func TestModulePlaceReason(t *testing.T) {
+	cc := signertest.Require(t, "cc", "cc")
+	helper := "HOLDFAST_PKCS11_HELPER=" + pkcs11test.Helper(t)
+	s := newScene(t)
+	s.write("m.c", inUseWith("", ""))
+	s.tool(cc, "-shared", "-fPIC", "-w", "-DQUIET", "-o", "m.so", "m.c")
+	const isolation = "HOLDFAST_PKCS11_ISOLATION="
+	for _, test := range []struct {
+		env              []string
+		attribute, flags string
+		seen             string
+	}{
+		{nil, "", "", "run there, because no setting says otherwise, and this build can load modules itself"},
+		{[]string{helper}, "", " --pkcs11-isolation on", "because --pkcs11-isolation is on"},
+		{[]string{helper, isolation + "off"}, "", " --pkcs11-isolation auto", "because --pkcs11-isolation is auto, and holdfast-pkcs11 is installed"},
+		{[]string{isolation + "auto"}, "", "", "because the environment variable HOLDFAST_PKCS11_ISOLATION is auto, and holdfast-pkcs11 is not installed"},
+		{[]string{helper, isolation + "on"}, "&isolation=off", " --pkcs11-isolation on", "because the reference has isolation=off"},
+		{[]string{"HOLDFAST_PKCS11_HELPER=/none"}, "&isolation=auto", "", "because the reference has isolation=auto, and holdfast-pkcs11 cannot be used"},
+	} {
+		args := "--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so" + test.attribute + " --module-timeout 60s " + sessionFlags + test.flags
+		lines := s.examine(setup{args: args, env: test.env}).of("modules")
+		if len(lines) < 2 || !strings.HasSuffix(lines[len(lines)-1].Seen, test.seen) {
+			t.Errorf("%s: %+v", test.seen, lines)
+		}
+	}
+}
+
+// A helper that cannot be used is the fault, not the module.
+func TestUnusableHelper(t *testing.T) {
+	cc := signertest.Require(t, "cc", "cc")
+	s := newScene(t)
+	s.write("m.c", inUseWith("", ""))
+	s.tool(cc, "-shared", "-fPIC", "-w", "-DQUIET", "-o", "m.so", "m.c")
+	s.write("other/other", helperScripts["other"])
+	mode("other/other", 0o700)(s)
+	s.write("group/helper", "")
+	mode("group/helper", 0o775)(s)
+	args := "--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so --pkcs11-isolation on --module-timeout 60s " + sessionFlags
+	for helper, want := range map[string]struct{ seen, hint string }{
+		"{dir}/none":         {"HOLDFAST_PKCS11_HELPER: stat {dir}/none: no such file", "unset it"},
+		"{dir}/group/helper": {"HOLDFAST_PKCS11_HELPER: the helper {dir}/group/helper is refused: the program {dir}/group/helper can be written by its group (mode 0775)", "chmod go-w"},
+		"{dir}/other/other":  {"{dir}/other/other is not a holdfast-pkcs11", "unset it"},
+	} {
+		env := []string{"HOLDFAST_PKCS11_HELPER=" + s.expand(helper)}
+		lines := s.examine(setup{args: args, env: env}).of("key")
+		if len(lines) != 1 || lines[0].State != "fault" || !strings.HasPrefix(lines[0].Seen, s.expand(want.seen)) || !strings.Contains(lines[0].Hint, want.hint) || lines[0].Command != "holdfast version --verbose" {
+			t.Errorf("%s: %+v", helper, lines)
+		}
+		s.check(setup{args: args, env: env, check: "key", seen: s.expand(want.seen), code: 5})
+	}
+	lines := s.examine(setup{args: strings.Replace(args, "--pkcs11-isolation on", "", 1), env: []string{"HOLDFAST_PKCS11_ISOLATION=1"}}).of("key")
+	if len(lines) != 1 || lines[0].State != "fault" || !strings.Contains(lines[0].Hint, "unset it") || !strings.HasPrefix(lines[0].Command, "holdfast doctor ") {
+		t.Errorf("a wrong variable: %+v", lines)
 	}
 }
 
@@ -165,7 +228,7 @@ func TestModules(t *testing.T) {
 			if strings.Contains(seen, "is used") || strings.Contains(seen, "does not answer") {
 				seen = "can be loaded"
 			}
-			if lines := s.examine(setup{args: args}).of("modules"); len(lines) != 1 || !strings.Contains(lines[0].Seen, seen) {
+			if lines := s.examine(setup{args: args}).of("modules"); len(lines) == 0 || !strings.Contains(lines[0].Seen, seen) {
 				t.Errorf("%+v", lines)
 			}
 		})

@@ -142,23 +142,31 @@ func (f *Device) Add(fs *pflag.FlagSet) {
 	front.MarkValues(fs.Lookup(isolationFlag), isolations...)
 }
 
-const isolationFlag = "pkcs11-isolation"
+const (
+	isolationFlag      = "pkcs11-isolation"
+	isolationAttribute = "isolation"
+)
 
 // isolations are the values of the attribute isolation, and of the flag and the variable
 // for it.
 var isolations = []string{"on", "off", "auto"}
 
-// isolation returns the value of the flag or of the variable.
-func (m Modules) isolation(a front.App) (string, error) {
-	value, from := m.Isolation, "--"+isolationFlag
-	if value == "" {
-		value, from = a.Env(isolationVariable), "environment variable "+isolationVariable+":"
+// isolation returns the value of the flag or of the variable, and which of them has it; ""
+// if none has.
+func (m Modules) isolation(a front.App) (value, from string, err error) {
+	if m.Isolation != "" {
+		value, from = m.Isolation, "--"+isolationFlag
+	} else if value = a.Env(isolationVariable); value != "" {
+		from = "the environment variable " + isolationVariable
 	}
-	if value != "" && !slices.Contains(isolations, value) {
-		return "", signer.WithHint(front.Usagef("%s %q is not one of %s", from, value, strings.Join(isolations, ", ")),
-			"docs/pkcs11.md says in which process a module runs")
+	if value == "" || slices.Contains(isolations, value) {
+		return value, from, nil
 	}
-	return value, nil
+	hint := "docs/pkcs11.md says in which process a module runs"
+	if m.Isolation == "" {
+		hint = "set the variable to one of these, or unset it; " + hint
+	}
+	return "", "", signer.WithHint(front.Usagef("%s: %q is not one of %s", from, value, strings.Join(isolations, ", ")), hint)
 }
 
 // Options returns the options for backends that the flags describe.

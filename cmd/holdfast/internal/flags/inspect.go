@@ -73,13 +73,33 @@ func (k Key) Modules(a front.App) (modules []keystore.Module, err error) {
 	return modules, nil
 }
 
-// Isolation returns in which process these modules run; see [keystore.Store.Isolation].
-func (k Key) Isolation(a front.App) (keystore.Isolation, error) {
+// Isolation returns in which process these modules run, see [keystore.Store.Isolation], and
+// a clause that names the setting which decides.
+func (k Key) Isolation(a front.App) (in keystore.Isolation, setting string, err error) {
 	ref, err := k.ref(a)
 	if err != nil {
-		return keystore.Isolation{}, err
+		return in, "", err
 	}
-	return a.Store.Isolation(ref, a.Options(nil))
+	if in, err = a.Store.Isolation(ref, a.Options(nil)); err != nil {
+		return in, "", err
+	}
+	own := k.Identity.Key
+	if own.IsZero() {
+		own = k.Identity.Certificate
+	}
+	completed, attributeErr := a.Store.SetAttribute(own, isolationAttribute, in.Value)
+	_, from, _ := k.modules.isolation(a) // without an error: ref has it
+	switch {
+	case in.Value != "" && attributeErr == nil && completed == own:
+		setting = "the reference has " + isolationAttribute + "=" + in.Value
+	case from != "":
+		setting = from + " is " + in.Value
+	case a.LongRunning:
+		setting = in.Value + " is the default of serve, update, exec and ssh-agent"
+	default:
+		setting = "no setting says otherwise"
+	}
+	return in, setting, nil
 }
 
 // KeyFiles returns the files that contain the key.

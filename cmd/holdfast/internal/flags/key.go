@@ -276,7 +276,7 @@ func firstRef(a, b keystore.Ref) string {
 // environment set. Without a PIN source, the PIN in the reference to a certificate
 // is also for the key in the same token, as in aws_signing_helper.
 func (k Key) complete(a front.App) (keystore.Identity, error) {
-	isolation, err := k.modules.isolation(a)
+	isolation, _, err := k.modules.isolation(a)
 	if err != nil {
 		return k.Identity, err
 	}
@@ -303,7 +303,7 @@ func (k Key) completeWith(a front.App, isolation string) (id keystore.Identity, 
 // sets them itself or its scheme does not have them. Without a module or an isolation,
 // it uses that of the environment.
 func complete(a front.App, ref keystore.Ref, m Modules, newest bool) (keystore.Ref, error) {
-	isolation, err := m.isolation(a)
+	isolation, _, err := m.isolation(a)
 	if err != nil {
 		return ref, err
 	}
@@ -314,7 +314,7 @@ func completeWith(a front.App, ref keystore.Ref, module, isolation string, newes
 	if ref.IsZero() {
 		return ref, nil
 	}
-	attributes := []struct{ name, value string }{{"module-path", cmp.Or(module, a.Env(moduleVariable))}, {"isolation", isolation}, {"newest", ""}}
+	attributes := []struct{ name, value string }{{"module-path", cmp.Or(module, a.Env(moduleVariable))}, {isolationAttribute, isolation}, {"newest", ""}}
 	if newest {
 		attributes[2].value = "yes"
 	}

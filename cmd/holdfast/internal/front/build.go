@@ -20,6 +20,7 @@ type Build struct {
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
+	CGO      bool   `json:"cgo"` // so that PKCS #11 modules can run in this process
 }
 
 // ReadBuild returns the description of the running binary.
@@ -32,6 +33,8 @@ func ReadBuild() Build {
 	b.Version = cmp.Or(version, info.Main.Version, b.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
+		case "CGO_ENABLED":
+			b.CGO = s.Value == "1"
 		case "vcs.revision":
 			b.Revision = s.Value
 		case "vcs.modified":

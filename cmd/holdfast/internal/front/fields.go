@@ -39,6 +39,7 @@ var Fields = [][2]string{
 	{"Config.Logger", "--debug"},
 	{"Config.Module", "--pkcs11-lib"},
 	{"Config.PIN", "--pin-source file:PATH"},
+	{"URI.Isolation", "--pkcs11-isolation"},
 
 	{"assume.Config.Duration", "--assume-role-session-duration"},
 	{"assume.Config.Endpoint", "--sts-endpoint"},

@@ -57,6 +57,9 @@ func TestIsolatedByDefault(t *testing.T) {
 			withStatus := append(slices.Clone(args), "--status-listen", "127.0.0.1:0")
 			s := clitest.StartServe(t, t.TempDir(), env, withStatus...)
 			clitest.WaitReady(t, s)
+			if n := clitest.Metric(t, s, "holdfast_pkcs11_helpers_ended_total"); n != "0" {
+				t.Errorf("%s helpers have ended", n)
+			}
 			running := helpers(s.Process.Pid)
 			if len(running) != test.want {
 				t.Errorf("serve has the helpers %q, want %d", running, test.want)

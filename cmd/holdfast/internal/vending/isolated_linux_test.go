@@ -161,6 +161,9 @@ func TestServeWithEndingModules(t *testing.T) {
 			for _, r := range roles {
 				r.awaitRecovery(t)
 			}
+			if n := clitest.Metric(t, s, "holdfast_pkcs11_helpers_ended_total"); n == "0" {
+				t.Errorf("%s helpers have ended", n)
+			}
 			pids, zombies := helpersOf(t, s.Process.Pid)
 			if len(pids) > len(roles) || zombies > 0 {
 				t.Errorf("%d helpers for %d roles, %d zombies", len(pids), len(roles), zombies)
