@@ -31,7 +31,7 @@ func SignBlob(a front.App) *cobra.Command {
 	var f signBlob
 	cmd := &cobra.Command{
 		Use:   "sign-blob [flags] FILE",
-		Short: "Sign a file, so that holdfast and openssl can verify it",
+		Short: "Sign a file in a form that OpenSSL verifies",
 		Long: `Signs a file, or standard input for -, and writes the signature to FILE.sig: its
 raw bytes, without the content. If the certificate of the key is known, the
 command also writes it to FILE.sig.pem, in PEM, followed by its issuers without
@@ -45,8 +45,8 @@ the root. Both files are public, and every user can read them (mode 0644).
   Ed25519    of the content itself
   ML-DSA     of the content itself, with an empty context
 
-A key that signs the content itself, as each key of an ssh-agent does, signs at
-most 64 MiB. For other keys the content can have any size.
+A key that signs the content itself signs at most 64 MiB, and every key of an
+ssh-agent at most 256 KiB. For other keys the content can have any size.
 
 Use a key of its own for this, and not one with which IAM Roles Anywhere is
 used: a file can be the text of a request to AWS. docs/sign-blob.md says what a
