@@ -111,7 +111,7 @@ func (f resultFile) write(force bool, data []byte) error {
 		return f.wrap(signer.WithHint(fmt.Errorf("%w, and is not replaced: another program wrote it in the meantime", fs.ErrExist), "choose another file with --signature"))
 	}
 	if err != nil {
-		err = signer.WithHint(err, "the signature is lost; check the folder and its disk, and run the command again")
+		err = signer.WithHint(front.WithoutPath(err), "the signature is lost; check the folder and its disk, and run the command again")
 	}
 	return f.wrap(err)
 }
