@@ -94,7 +94,7 @@ func (f *signBlob) run(cmd *cobra.Command, a front.App, name string) error {
 		return err
 	}
 	id := key.Identity
-	if name == stdio && slices.ContainsFunc([]keystore.Ref{id.Key, id.Certificate, id.Intermediates}, func(r keystore.Ref) bool { return r.Scheme == keystore.SchemeStdin }) {
+	if name == stdio && slices.ContainsFunc([]keystore.Ref{id.Key, id.Certificate, id.Intermediates}, func(r keystore.Ref) bool { return r.String() == stdio }) {
 		return signer.WithHint(front.Usagef("standard input cannot be both the content and the key or its certificates"), "write one of them to a file")
 	}
 	// A missing file asks for no PIN.
