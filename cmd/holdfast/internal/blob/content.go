@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,9 +95,15 @@ func isInherited(path string) bool {
 // needed. Without a hash, the digest is the message.
 type signed struct{ message, digest []byte }
 
-// read reads the content until ctx ends. whole keeps it as the message, of at most
-// maxMessage bytes. A read that does not return goes on in the background.
+// readTimeout is how long reading the content may take.
+const readTimeout = 24 * time.Hour
+
+// read reads the content until ctx ends. Its time does not count for an [await.Limit] of
+// ctx. whole keeps the content as the message, of at most maxMessage bytes. A read that
+// does not return goes on in the background.
 func (c content) read(ctx context.Context, hash crypto.Hash, whole bool) (signed, error) {
+	ctx, done := await.Person(ctx, readTimeout)
+	defer done()
 	s, _, err := await.InTime(ctx, func() (signed, error) { return c.readNow(ctx, hash, whole) }, nil)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", c.name, front.WithoutPath(err))

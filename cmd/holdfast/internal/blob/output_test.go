@@ -2,6 +2,7 @@ package blob_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -72,11 +73,12 @@ func TestOutputs(t *testing.T) {
 	}
 	f.bad(front.ExitOther, force("folder"), "folder: is not a regular file")
 	f.bad(front.ExitNotFound, force("none/app.sig"), "none/app.sig: ")
-	if err := os.Symlink("key.pem", "link"); err == nil {
+	_ = os.Symlink("key.pem", "link")
+	if info, err := os.Lstat("link"); err == nil && info.Mode()&fs.ModeSymlink != 0 { // Wine makes an empty file
 		f.bad(front.ExitOther, force("link"), "link: is not a regular file")
 		f.bad(front.ExitOther, with(signApp, "--signature", "link"), "link: file already exists")
-		if err := os.Remove("link"); err != nil {
-			t.Fatal(err)
+		if !bytes.HasPrefix(f.read("key.pem"), []byte("-----BEGIN ")) {
+			t.Error("the key is not there")
 		}
 	}
 	if names := f.files(); slices.ContainsFunc(names, func(n string) bool { return n[0] == '.' }) {

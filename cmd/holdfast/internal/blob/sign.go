@@ -78,9 +78,6 @@ signature proves.`,
 // minute for an RSA key.
 const deviceTimeout = 4 * time.Minute
 
-// readTimeout is how long reading the content may take.
-const readTimeout = 24 * time.Hour
-
 func (f *signBlob) run(cmd *cobra.Command, a front.App, name string) error {
 	key, err := f.identity.Key(cmd)
 	if err != nil {
@@ -173,9 +170,7 @@ func sign(ctx context.Context, s signer.Signer, name string, in content) (made s
 		return failed(err)
 	}
 	whole := hash == 0 || signer.SignsMessagesOnly(s)
-	reading, done := await.Person(ctx, readTimeout) // the device does not have to wait for the content
-	what, err := in.read(reading, hash, whole)
-	done()
+	what, err := in.read(ctx, hash, whole)
 	if err != nil {
 		return signature{}, err
 	}

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -37,7 +38,7 @@ const (
 
 // ofCertificate returns the identity of a certificate.
 func ofCertificate(c *x509.Certificate) identity {
-	return identity{signer.PublicKeyOf(c), nameOf(c), fmt.Sprintf("certificate SHA-256 %x", sha256.Sum256(c.Raw)), hintForged}
+	return identity{signer.PublicKeyOf(c), cmp.Or(nameOf(c), "somebody without a name"), fmt.Sprintf("certificate SHA-256 %x", sha256.Sum256(c.Raw)), hintForged}
 }
 
 // nameOf returns the subject of a certificate in the form of RFC 4514.

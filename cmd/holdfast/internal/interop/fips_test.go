@@ -76,8 +76,8 @@ var fipsRows = map[string][]string{
 		"sign-blob --private-key p256.pem --signature p256-$MODE.sig p256-cert.pem", "verify-blob --signer p256-cert.pem --signature p256-$MODE.sig p256-cert.pem",
 		"sign-blob --private-key ed25519.pem --signature ed25519-$MODE.sig p256-cert.pem",
 	},
-	"`generate` in a TPM":   {"generate --private-key tpm:path=tpm-$MODE.pem"},
-	"`seal`":                {"seal --to tpm:path=sealed-$MODE.pem --secret-source file:pin"},
+	"`generate` in a TPM": {"generate --private-key tpm:path=tpm-$MODE.pem"},
+	"`seal`":              {"seal --to tpm:path=sealed-$MODE.pem --secret-source file:pin"},
 	"a PIN from `tpm:path=`": {
 		"sign-string --private-key locked.pem --pin-source tpm:path=sealed.pem",
 	},
