@@ -97,6 +97,22 @@ func TestStandardInput(t *testing.T) {
 	f.bad(front.ExitOther, []string{"verify-blob", "--signer", "cert.pem", "--signature", "app.sig", "-"}, "standard input: broken")
 }
 
+// A file that another program writes in the meantime is not replaced, and the
+// certificate does not stay without its signature.
+func TestFileAppears(t *testing.T) {
+	for _, name := range []string{"new.sig", "new.sig.pem"} {
+		f := newSigner(t, "p256")
+		f.stdin = io.TeeReader(strings.NewReader("the program\n"), writerFunc(func() { f.write(name, []byte("theirs")) }))
+		f.bad(front.ExitOther, append(slices.Clone(signApp[:len(signApp)-1]), "--signature", "new.sig", "-"), name+": file already exists, and is not replaced")
+		if got := string(f.read(name)); got != "theirs" {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got, want := f.files(), []string{"app", "ca.pem", "cert.pem", "key.pem", name}; !slices.Equal(got, want) {
+			t.Errorf("files %q", got)
+		}
+	}
+}
+
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("broken") }
