@@ -130,7 +130,7 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                   {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":               {front, flags, "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent", "keystore", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/pinentry": {},
 	"cmd/holdfast/internal/front":    {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":    {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
@@ -140,6 +140,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/vending":  {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/sshagent": {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "signer/rotate", "keystore"},
 	"cmd/holdfast/internal/keys":     {front, flags, "signer", "keystore"},
+	"cmd/holdfast/internal/blob":     {front, flags, "signer", "keystore", "keystore/selector"},
 	issuing:                          {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
 	"cmd/holdfast/internal/renewing": {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
 	"cmd/holdfast/internal/doctor":   {front, flags, role, "signer", "keystore", "pki", "pki/renew", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/blob"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/doctor"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -49,6 +50,8 @@ var commands = []front.Command{
 	{Name: "list", Group: keyCommands, New: keys.List},
 	{Name: "seal", Group: keyCommands, New: keys.Seal},
 	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
+	{Name: "sign-blob", Group: keyCommands, New: blob.SignBlob},
+	{Name: "verify-blob", Group: keyCommands, New: blob.VerifyBlob},
 	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
 	{Name: "ssh-agent", Group: keyCommands, New: sshagent.SSHAgent},
 	{Name: "csr", Group: certCommands, New: issuing.CSR},

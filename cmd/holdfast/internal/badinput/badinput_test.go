@@ -67,7 +67,7 @@ func TestBadInput(t *testing.T) {
 	for _, group := range []func(*pki) []badInput{
 		fileCases, keyCases, encryptedKeyCases, inputCases, certificateCases,
 		arnCases, argumentCases, networkCases, answerCases, refusalCases, chainCases, otherCommandCases,
-		signStringCases, certificateDataCases, environmentCases, doctorCases, issuingCases, installCases, renewalCases, attestationCases, mldsaCases, spiffeCases, sshAgentCases, agentCommandCases, programCases, helperCases,
+		signStringCases, certificateDataCases, environmentCases, doctorCases, issuingCases, installCases, renewalCases, attestationCases, mldsaCases, spiffeCases, sshAgentCases, agentCommandCases, blobCases, programCases, helperCases,
 	} {
 		cases = append(cases, group(p)...)
 	}

@@ -71,8 +71,13 @@ var fipsRows = map[string][]string{
 	},
 	"`generate` of a file":  {"generate --private-key rsa-$MODE.pem --key-type rsa2048", "generate --private-key p384-$MODE.pem --key-type p384"},
 	"`generate` on a token": {"generate --private-key $TOKEN-$MODE --pin-source file:token-pin"},
-	"`generate` in a TPM":   {"generate --private-key tpm:path=tpm-$MODE.pem"},
-	"`seal`":                {"seal --to tpm:path=sealed-$MODE.pem --secret-source file:pin"},
+	"`sign-blob`, `verify-blob`, with RSA, ECDSA and Ed25519": {
+		"sign-blob --private-key rsa2048.pem --signature rsa-$MODE.sig p256-cert.pem", "verify-blob --signer rsa2048-cert.pem --signature rsa-$MODE.sig p256-cert.pem",
+		"sign-blob --private-key p256.pem --signature p256-$MODE.sig p256-cert.pem", "verify-blob --signer p256-cert.pem --signature p256-$MODE.sig p256-cert.pem",
+		"sign-blob --private-key ed25519.pem --signature ed25519-$MODE.sig p256-cert.pem",
+	},
+	"`generate` in a TPM": {"generate --private-key tpm:path=tpm-$MODE.pem"},
+	"`seal`":              {"seal --to tpm:path=sealed-$MODE.pem --secret-source file:pin"},
 	"a PIN from `tpm:path=`": {
 		"sign-string --private-key locked.pem --pin-source tpm:path=sealed.pem",
 	},

@@ -110,6 +110,7 @@ var opensslWalks = map[string]map[string]string{ // what they need
 	"walkthrough-profiles.md":   {"openssl": "openssl", "awscli": "/usr/bin/aws"},
 	"walkthrough-revocation.md": {"openssl": "openssl", "awscli": "/usr/bin/aws", "jq": "jq"},
 	"ml-dsa.md":                 nil,
+	"sign-blob.md":              {"openssl": "openssl"},
 }
 
 func TestWalkThroughs(t *testing.T) {
