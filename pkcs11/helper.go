@@ -212,6 +212,8 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 		return nil, h.err.unsent()
 	case !ok:
 		return nil, h.err
+	case r.Text != "" && r.RV != 0:
+		return nil, fmt.Errorf("%s: %v", r.Text, Error(r.RV))
 	case r.Text != "":
 		return nil, errors.New(r.Text)
 	case r.RV != 0:

@@ -96,8 +96,9 @@ type Attribute struct {
 }
 
 // A Response is the answer to the request with the same ID. Unless Text is empty, the
-// helper could not call the function. Otherwise RV is the CK_RV of the function, and the
-// other fields are its result if RV is CKR_OK.
+// helper could not call the function, or not use its result; RV is then CKR_OK, or that of
+// the function that Text names. Otherwise RV is the CK_RV of the function, and the other
+// fields are its result if RV is CKR_OK.
 type Response struct {
 	ID         uint64
 	Text       string
