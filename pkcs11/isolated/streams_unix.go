@@ -28,5 +28,29 @@ func takeStreams() (in, out *os.File, err error) {
 			return nil, nil, err
 		}
 	}
+	// Then the runtime waits for requests with epoll or kqueue. A thread that waits in
+	// read(2) would keep one of the few that may run Go code, which the runtime takes back
+	// only by looking every 20 µs.
+	if err := unix.SetNonblock(files[0], true); err != nil {
+		return nil, nil, err
+	}
 	return os.NewFile(uintptr(files[0]), "requests"), os.NewFile(uintptr(files[1]), "answers"), nil
+}
+
+// leaveStreams puts a pipe that nobody reads in the place of standard output and error:
+// whoever reads those of the program that has ended must not wait for the module. If they
+// were only closed, a module could write into a file of its own.
+func leaveStreams() {
+	unread, end, err := os.Pipe()
+	if err != nil {
+		return
+	}
+	defer unread.Close()
+	defer end.Close()
+	if _, err := unix.FcntlInt(unread.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil { // stays open: without SIGPIPE
+		return
+	}
+	for _, fd := range []int{1, 2} {
+		_ = unix.Dup2(int(end.Fd()), fd)
+	}
 }

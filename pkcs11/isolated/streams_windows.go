@@ -19,3 +19,7 @@ func takeStreams() (in, out *os.File, err error) {
 	}
 	return in, out, windows.SetStdHandle(windows.STD_OUTPUT_HANDLE, windows.Handle(os.Stderr.Fd()))
 }
+
+// leaveStreams does nothing: the C library of the module has the handle of standard error,
+// and would write to whatever gets the same number.
+func leaveStreams() {}
