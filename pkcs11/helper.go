@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,10 @@ import (
 // A helper is a process in which a module runs; see package isolated. It is safe for
 // concurrent use.
 type helper struct {
-	module string // its path, for errors
-	stdin  io.WriteCloser
-	kill   func() // ends the process; no effect if it has ended
+	module  string // its path, for errors
+	version string // of its program; "": unknown
+	stdin   io.WriteCloser
+	kill    func() // ends the process; no effect if it has ended
 
 	writing sync.Mutex
 
@@ -59,8 +61,9 @@ const (
 	lastAnswers = time.Second
 )
 
-// startHelper starts the program at path for a module, with an environment.
-func startHelper(program, module string, env []string) (*helper, error) {
+// startHelper starts the program at path for a module, with an environment. The end of ctx
+// ends it, until startHelper has returned.
+func startHelper(ctx context.Context, program, module string, env []string) (*helper, error) {
 	cmd := exec.Command(program)
 	cmd.Env, cmd.Stderr = env, os.Stderr // a module may write there
 	stdin, err := cmd.StdinPipe()
@@ -77,8 +80,12 @@ func startHelper(program, module string, env []string) (*helper, error) {
 	h := newHelper(module, stdin, stdout, func() { _ = cmd.Process.Kill() })
 	go h.wait(func() error { return wait(cmd.Process) }, stdout)
 	timer := time.AfterFunc(startTimeout, func() { h.end(errMute); _ = stdout.Close() })
-	_, err = wire.ReadHello(h.answers)
+	stop := context.AfterFunc(ctx, func() { h.end(context.Cause(ctx)); _ = stdout.Close() })
+	hello, err := wire.ReadHello(h.answers)
 	timer.Stop()
+	if h.version = hello.Program; !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		h.fail(err)
 		_ = stdout.Close()

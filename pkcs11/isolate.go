@@ -1,6 +1,7 @@
 package pkcs11
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -24,7 +25,7 @@ func isolate(path, program string, env []string, begun func(abandoner)) (module,
 		if err := checkHelper(program); err != nil { // it can have changed since the last start
 			return nil, &helperError{err}
 		}
-		h, err := startHelper(program, path, env)
+		h, err := startHelper(context.Background(), program, path, env)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package pkcs11
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -157,6 +158,24 @@ func findHelperOf(own string) (string, error) {
 	}
 	return "", signer.WithHint(fmt.Errorf("PKCS#11 modules run in the helper %s, which is neither %s nor %s: %w", helperName, places[0], places[1], errors.ErrUnsupported),
 		"install "+helperName+" of the same version there, or set "+HelperVariable+" to its path")
+}
+
+// InstalledHelper returns the path of the helper's program with which modules would run
+// with isolation=on, and the version that this program tells when it is started. The path
+// is "" if none was found or it is refused; the version is "" on any error. The error
+// matches [errors.ErrUnsupported] if none is installed. It does not load a module. The
+// version need not be that of this program: a helper with another protocol is an error.
+func InstalledHelper(ctx context.Context) (path, version string, err error) {
+	if path, err = findHelper(); err != nil {
+		return "", "", err
+	}
+	h, err := startHelper(ctx, path, "", os.Environ())
+	if err != nil {
+		return path, "", err
+	}
+	h.end(nil)
+	<-h.ended
+	return path, h.version, nil
 }
 
 // startError returns the error of a program that could not be started. It exists, so that

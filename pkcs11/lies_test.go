@@ -2,6 +2,7 @@ package pkcs11
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -33,7 +34,9 @@ type lie struct {
 	mute    bool // the call does not return before nobody waits
 }
 
-func hello() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version}) }
+func hello() {
+	_ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version, Program: "v1.2.3-test"})
+}
 
 func out(b ...byte) { _, _ = os.Stdout.Write(b) }
 
@@ -58,23 +61,25 @@ func answering(f func(q *wire.Request)) func() {
 func answer(r wire.Response) { _ = wire.WriteResponse(os.Stdout, &r) }
 
 var lies = map[string]lie{
-	"nothing":          {func() {}, "is not the helper of this program: it ended", false},
-	"exit code":        {func() { os.Exit(7) }, "is not the helper of this program: exit status 7", false},
-	"text":             {func() { out([]byte("usage: holdfast …\n")...) }, "is not the helper of this program: a message of", false},
-	"another version":  {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "version 99 of the protocol, not", false},
-	"mute":             {func() { time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
-	"half a hello":     {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
-	"a long hello":     {func() { out(0x40, 0, 0, 0) }, "is not the helper of this program: a message of 1073741824 bytes", false},
-	"wrong IDs":        {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
-	"two answers":      {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
-	"garbage":          {answering(func(*wire.Request) { out(0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff) }), "malformed message", false},
-	"1 GB":             {answering(func(*wire.Request) { out(0x40, 0, 0, 0); zeros() }), "a message of 1073741824 bytes", false},
-	"endless":          {answering(func(*wire.Request) { zeros() }), "malformed message", false},
-	"half an answer":   {answering(func(*wire.Request) { out(0, 0, 1, 0, 1); os.Exit(4) }), "its process ended: exit status 4", false},
-	"closed":           {answering(func(*wire.Request) { _ = os.Stdout.Close(); time.Sleep(time.Hour) }), "its process ended: it closed its output", false},
-	"never":            {answering(func(*wire.Request) {}), "did not answer", true},
-	"deaf":             {func() { hello(); time.Sleep(time.Hour) }, "did not answer", true},
-	"too many numbers": {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID, Numbers: make([]uint64, 1<<17)}) }), "malformed answer", false},
+	"nothing":           {func() {}, "is not the helper of this program: it ended", false},
+	"exit code":         {func() { os.Exit(7) }, "is not the helper of this program: exit status 7", false},
+	"text":              {func() { out([]byte("usage: holdfast …\n")...) }, "is not the helper of this program: a message of", false},
+	"nothing more":      {hello, "", false},
+	"a version to show": {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version, Program: "\x1b[2J"}) }, "is not the helper of this program: malformed message", false},
+	"another version":   {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "version 99 of the protocol, not", false},
+	"mute":              {func() { time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
+	"half a hello":      {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not the helper of this program: it did not answer", false},
+	"a long hello":      {func() { out(0x40, 0, 0, 0) }, "is not the helper of this program: a message of 1073741824 bytes", false},
+	"wrong IDs":         {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
+	"two answers":       {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
+	"garbage":           {answering(func(*wire.Request) { out(0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff) }), "malformed message", false},
+	"1 GB":              {answering(func(*wire.Request) { out(0x40, 0, 0, 0); zeros() }), "a message of 1073741824 bytes", false},
+	"endless":           {answering(func(*wire.Request) { zeros() }), "malformed message", false},
+	"half an answer":    {answering(func(*wire.Request) { out(0, 0, 1, 0, 1); os.Exit(4) }), "its process ended: exit status 4", false},
+	"closed":            {answering(func(*wire.Request) { _ = os.Stdout.Close(); time.Sleep(time.Hour) }), "its process ended: it closed its output", false},
+	"never":             {answering(func(*wire.Request) {}), "did not answer", true},
+	"deaf":              {func() { hello(); time.Sleep(time.Hour) }, "did not answer", true},
+	"too many numbers":  {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID, Numbers: make([]uint64, 1<<17)}) }), "malformed answer", false},
 	"another answer": {answering(func(q *wire.Request) {
 		answer(wire.Response{ID: q.ID, Texts: []string{"x"}, Numbers: []uint64{1<<64 - 1}})
 	}), "", false},
@@ -172,6 +177,32 @@ func TestLyingHelper(t *testing.T) {
 				t.Errorf("no hint in %v", err)
 			}
 		})
+	}
+}
+
+// The version is what the program says; one that is not the helper is named.
+func TestInstalledHelper(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(HelperVariable, self)
+	for name, want := range map[string]string{"nothing more": "v1.2.3-test", "another version": "", "text": "", "a version to show": ""} {
+		t.Setenv(liesVariable, name)
+		path, version, err := InstalledHelper(t.Context())
+		if path != self || version != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), self+" is not the helper") {
+			t.Errorf("%s: path %s, version %q, error %v", name, path, version, err)
+		}
+	}
+	t.Setenv(liesVariable, "mute")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := InstalledHelper(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: error %v", err)
+	}
+	t.Setenv(HelperVariable, self+"-missing")
+	if path, _, err := InstalledHelper(t.Context()); path != "" || err == nil {
+		t.Errorf("missing: path %s, error %v", path, err)
 	}
 }
 

@@ -142,7 +142,9 @@ func (neverFinalized) finalize() error { return nil }
 // login may use a try, no other one does.
 func TestOneLoginForBothKindsOfModules(t *testing.T) {
 	b := newFixture(t, newCard(t))
-	b.table.isolate = func(string, string, []string, func(abandoner)) (module, error) { return neverFinalized{b.fakeModule}, nil }
+	b.table.isolate = func(string, string, []string, func(abandoner)) (module, error) {
+		return neverFinalized{b.fakeModule}, nil
+	}
 	here := b.mustOpenModule(t)
 	isolated, err := b.table.openIsolated(b.path, "", nil)
 	if err != nil {

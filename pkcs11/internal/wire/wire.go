@@ -8,13 +8,15 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// Version is the version of the protocol. Both sides refuse any other.
+// Version is the version of the protocol. The program refuses a helper with any other.
 const Version = 1
 
 // MaxMessage bounds a message, in bytes.
@@ -48,11 +50,15 @@ const (
 	lastOp          = DestroyObject
 )
 
-// A Hello is the first message of the helper.
+// A Hello is the first message of the helper. It begins in the same way in all versions of
+// the protocol.
 type Hello struct {
 	Version uint64
-	Program string // the version of the helper's program
+	Program string // the version of the helper's program: only for people, who may read it
 }
+
+// maxProgram bounds Hello.Program, in bytes.
+const maxProgram = 200
 
 // A Request is a message to the helper. Op says which fields it uses.
 type Request struct {
@@ -129,11 +135,15 @@ func ReadHello(r io.Reader) (h Hello, err error) {
 		return h, err
 	}
 	in := input{rest: b}
-	h.Version = in.number()
-	if in.err == nil && h.Version != Version {
-		return h, fmt.Errorf("it speaks version %d of the protocol, not %d", h.Version, Version)
+	h.Version, h.Program = in.number(), string(in.bytes())
+	switch {
+	case in.err != nil:
+		return h, in.err
+	case len(h.Program) > maxProgram || strings.ContainsFunc(h.Program, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return h, errMalformed
+	case h.Version != Version:
+		return h, fmt.Errorf("its version is %s, and it speaks version %d of the protocol, not %d", cmp.Or(h.Program, "unknown"), h.Version, Version)
 	}
-	h.Program = string(in.bytes())
 	return h, in.end()
 }
 
