@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A helper is a process in which a module runs; see package isolated. It is safe for
@@ -197,6 +198,10 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 	if h.err != nil {
 		defer h.mu.Unlock()
 		return nil, h.err.unsent()
+	}
+	if len(h.pending) == wire.MaxRequests {
+		h.mu.Unlock()
+		return nil, signer.WithHint(fmt.Errorf("module %s: %d calls have not returned yet: %w", h.module, wire.MaxRequests, signer.ErrUnavailable), hintWait)
 	}
 	h.next++
 	q.ID = h.next

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	maxCalls    = 64   // bounds the calls of the module at the same time
-	maxRequests = 1024 // bounds the requests that have no answer yet
+	maxCalls    = 64                   // bounds the calls of the module at the same time
+	maxRequests = 2 * wire.MaxRequests // of which some have just been answered
 )
 
 // finalizeTimeout bounds C_Finalize when the program has ended, in seconds as package
@@ -34,9 +34,11 @@ const finalizeTimeout = 2 * time.Second
 
 // Main runs the helper until the program that started it closes standard input or ends,
 // and returns the exit code. version is that of the helper's program, for messages. A
-// module can write to standard output: Main redirects that to standard error. Main must
-// be called at most once, before anything reads standard input.
+// module can write to standard output: Main redirects that to standard error, until the
+// program has ended. Main closes the other files that were open when this process was
+// started. It must be called at most once, before anything reads standard input.
 func Main(version string) int {
+	closeInherited()
 	in, out, err := takeStreams()
 	if err == nil {
 		err = errors.Join(protect(), endBySignal())

@@ -4,9 +4,29 @@ package isolated
 
 import (
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
+
+// closeInherited closes files that this process has only because programs before it left
+// them open, such as a lock or a pipe that a shell opened for another program. Go's own are
+// closed at exec.
+func closeInherited() {
+	open, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return // without /dev
+	}
+	for _, file := range open {
+		fd, err := strconv.Atoi(file.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
 
 // takeStreams returns standard input and output, and puts others in their places: a
 // module may write, and even read, there.

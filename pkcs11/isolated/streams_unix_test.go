@@ -18,6 +18,7 @@ func init() {
 	if os.Getenv(streamsVariable) == "" {
 		return
 	}
+	closeInherited()
 	in, out, err := takeStreams()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -34,7 +35,8 @@ func init() {
 }
 
 // Whoever reads standard error of the program does not wait for the helper after the end of
-// the program. The helper survives what its module prints then.
+// the program, and nobody who has the other end of a file that is open by mistake waits at
+// all. The helper survives what its module prints then.
 func TestLeaveStreams(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -54,8 +56,20 @@ func TestLeaveStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inherited, end, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inherited.Close()
+	cmd.ExtraFiles = []*os.File{end}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	if err := end.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(inherited); len(text) != 0 || err != nil { // while the process runs
+		t.Errorf("an inherited pipe has %q, error %v", text, err)
 	}
 	if _, err := stdin.Write([]byte{1}); err != nil {
 		t.Fatal(err)

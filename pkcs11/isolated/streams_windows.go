@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// closeInherited does nothing: Go starts processes only with the standard streams.
+func closeInherited() {}
+
 // takeStreams returns standard input and output, and puts others in their places: a
 // module may write, and even read, there.
 func takeStreams() (in, out *os.File, err error) {

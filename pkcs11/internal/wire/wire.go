@@ -22,6 +22,10 @@ const Version = 1
 // MaxMessage bounds a message, in bytes.
 const MaxMessage = 1 << 20
 
+// MaxRequests bounds the requests without an answer. The program makes no more, and the
+// helper ends if there are many more.
+const MaxRequests = 512
+
 // An Op names the functions that a request calls.
 type Op uint64
 
