@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A helper is a process in which a module runs; see package isolated. It is safe for
@@ -200,6 +201,10 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 		defer h.mu.Unlock()
 		return nil, h.err.unsent()
 	}
+	if len(h.pending) == wire.MaxRequests {
+		h.mu.Unlock()
+		return nil, signer.WithHint(fmt.Errorf("module %s: %d calls have not returned yet: %w", h.module, wire.MaxRequests, signer.ErrUnavailable), hintWait)
+	}
 	h.next++
 	q.ID = h.next
 	h.pending[q.ID] = pendingCall{time.Now(), answer}
@@ -221,6 +226,8 @@ func (h *helper) call(q wire.Request) (*wire.Response, error) {
 		return nil, h.err.unsent()
 	case !ok:
 		return nil, h.err
+	case r.Text != "" && r.RV != 0:
+		return nil, fmt.Errorf("%s: %v", r.Text, Error(r.RV))
 	case r.Text != "":
 		return nil, errors.New(r.Text)
 	case r.RV != 0:

@@ -33,7 +33,9 @@ type lie struct {
 	mute    bool // the call does not return before nobody waits
 }
 
-func hello() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version}) }
+func hello() {
+	_ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version, Program: "v1.2.3-test"})
+}
 
 func out(b ...byte) { _, _ = os.Stdout.Write(b) }
 
@@ -58,23 +60,25 @@ func answering(f func(q *wire.Request)) func() {
 func answer(r wire.Response) { _ = wire.WriteResponse(os.Stdout, &r) }
 
 var lies = map[string]lie{
-	"nothing":          {func() {}, "is not a holdfast-pkcs11, or cannot run here: it ended", false},
-	"exit code":        {func() { os.Exit(7) }, "is not a holdfast-pkcs11, or cannot run here: exit status 7", false},
-	"text":             {func() { out([]byte("usage: holdfast …\n")...) }, "is not a holdfast-pkcs11: it writes something else", false},
-	"another version":  {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "is the holdfast-pkcs11 of another version: it speaks version 99 of the protocol, not", false},
-	"mute":             {func() { time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
-	"half a hello":     {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
-	"a long hello":     {func() { out(0x40, 0, 0, 0) }, "is not a holdfast-pkcs11: it writes something else", false},
-	"wrong IDs":        {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
-	"two answers":      {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
-	"garbage":          {answering(func(*wire.Request) { out(0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff) }), "malformed message", false},
-	"1 GB":             {answering(func(*wire.Request) { out(0x40, 0, 0, 0); zeros() }), "a message of 1073741824 bytes", false},
-	"endless":          {answering(func(*wire.Request) { zeros() }), "malformed message", false},
-	"half an answer":   {answering(func(*wire.Request) { out(0, 0, 1, 0, 1); os.Exit(4) }), "its process ended: exit status 4", false},
-	"closed":           {answering(func(*wire.Request) { _ = os.Stdout.Close(); time.Sleep(time.Hour) }), "its process ended: it closed its output", false},
-	"never":            {answering(func(*wire.Request) {}), "did not answer", true},
-	"deaf":             {func() { hello(); time.Sleep(time.Hour) }, "did not answer", true},
-	"too many numbers": {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID, Numbers: make([]uint64, 1<<17)}) }), "malformed answer", false},
+	"nothing":           {func() {}, "is not a holdfast-pkcs11, or cannot run here: it ended", false},
+	"exit code":         {func() { os.Exit(7) }, "is not a holdfast-pkcs11, or cannot run here: exit status 7", false},
+	"text":              {func() { out([]byte("usage: holdfast …\n")...) }, "is not a holdfast-pkcs11: it writes something else", false},
+	"another version":   {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: 99}) }, "is the holdfast-pkcs11 of another version: it speaks version 99 of the protocol, not", false},
+	"mute":              {func() { time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
+	"half a hello":      {func() { out(0, 0, 0, 9, 1); time.Sleep(time.Hour) }, "is not a holdfast-pkcs11, or cannot run here: it did not answer", false},
+	"a long hello":      {func() { out(0x40, 0, 0, 0) }, "is not a holdfast-pkcs11: it writes something else", false},
+	"wrong IDs":         {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID + 5}) }), "it answers what it was not asked", false},
+	"two answers":       {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID}); answer(wire.Response{ID: q.ID}) }), "", false},
+	"garbage":           {answering(func(*wire.Request) { out(0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff) }), "malformed message", false},
+	"1 GB":              {answering(func(*wire.Request) { out(0x40, 0, 0, 0); zeros() }), "a message of 1073741824 bytes", false},
+	"endless":           {answering(func(*wire.Request) { zeros() }), "malformed message", false},
+	"half an answer":    {answering(func(*wire.Request) { out(0, 0, 1, 0, 1); os.Exit(4) }), "its process ended: exit status 4", false},
+	"closed":            {answering(func(*wire.Request) { _ = os.Stdout.Close(); time.Sleep(time.Hour) }), "its process ended: it closed its output", false},
+	"never":             {answering(func(*wire.Request) {}), "did not answer", true},
+	"deaf":              {func() { hello(); time.Sleep(time.Hour) }, "did not answer", true},
+	"too many numbers":  {answering(func(q *wire.Request) { answer(wire.Response{ID: q.ID, Numbers: make([]uint64, 1<<17)}) }), "malformed answer", false},
+	"nothing more":      {hello, "", false},
+	"a version to show": {func() { _ = wire.WriteHello(os.Stdout, wire.Hello{Version: wire.Version, Program: "\x1b[2J"}) }, "is not a holdfast-pkcs11: it writes something else", false},
 	"another answer": {answering(func(q *wire.Request) {
 		answer(wire.Response{ID: q.ID, Texts: []string{"x"}, Numbers: []uint64{1<<64 - 1}})
 	}), "", false},

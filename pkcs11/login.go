@@ -85,18 +85,17 @@ func (d *dialog) loginForSignature(t token, session uint) (err error) {
 // again if a login of this process failed, because they may be from before it, or
 // from before it was counted.
 func (t *token) risky() (bool, error) {
-	if s, ok := t.mod.(*sharedModule); ok {
-		s.tries.Lock()
-		defer s.tries.Unlock()
-		if s.used {
-			info, err := s.tokenInfo(t.slot)
-			if err != nil {
-				return false, err
-			}
-			t.info = info
+	y := t.tally()
+	y.tries.Lock()
+	defer y.tries.Unlock()
+	if y.used {
+		info, err := t.mod.tokenInfo(t.slot)
+		if err != nil {
+			return false, err
 		}
+		t.info = info
 	}
-	return t.tally().risky(t.info.flags), nil
+	return y.risky(t.info.flags), nil
 }
 
 // authenticate calls C_Login at most once.
@@ -131,6 +130,15 @@ func (d *dialog) authenticate(t token, session, user uint) error {
 		return err
 	}
 	err = d.send(t, session, user, pin, risky, time.Since(asked) > flagsAge)
+	if errors.As(err, new(unknownResultError)) && d.ctx.Err() == nil {
+		// Only a person may use a try for it. The prompt says that it may be the last one.
+		clear(pin)
+		var refused error
+		if pin, refused = d.pin(t.info, user, true); refused != nil {
+			return err
+		}
+		err = d.send(t, session, user, pin, true, time.Since(asked) > flagsAge)
+	}
 	if errors.Is(err, errLogin) || errors.Is(err, signer.ErrPINIncorrect) {
 		clear(pin)
 		return err
@@ -151,14 +159,10 @@ const flagsAge = time.Second
 // reads the flags again if they can have changed: if they are old, a try was used
 // before, or this process has used one.
 func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) error {
-	used := new(bool)
-	if s, ok := t.mod.(*sharedModule); ok {
-		s.tries.Lock()
-		defer s.tries.Unlock()
-		used = &s.used
-	}
 	y, flags := t.tally(), t.info.flags
-	if old || *used || flags&cktFlagUserPINCountLow != 0 {
+	y.tries.Lock()
+	defer y.tries.Unlock()
+	if old || y.used || flags&cktFlagUserPINCountLow != 0 {
 		now, err := t.mod.tokenInfo(t.slot)
 		if err != nil {
 			return err
@@ -173,14 +177,15 @@ func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) 
 	case d.ctx.Err() != nil: // nobody waits for the login any more
 		return context.Cause(d.ctx)
 	}
-	if err := y.refuses(pin); err != nil {
+	told := risky || t.info.flags&cktFlagUserPINFinalTry != 0
+	if err := y.refuses(pin); err != nil && !(told && errors.As(err, new(unknownResultError))) {
 		return err
 	}
 	err := loginError(t.mod.login(session, user, pin))
 	if end := (*endedError)(nil); errors.As(err, &end) && end.sent {
 		y.lose(pin)
 	}
-	*used = *used || errors.Is(err, errLogin)
+	y.used = y.used || errors.Is(err, errLogin)
 	if err == nil {
 		y.accept()
 	}

@@ -39,8 +39,6 @@ type sharedModule struct {
 	name  string      // in owner.byPath
 	file  os.FileInfo // of path; nil: unknown
 	card  *lock       // held while a card signs or the tokens are enumerated
-	tries sync.Mutex  // held between reading the number of tries and using one
-	used  bool        // a login of this process failed; guarded by tries
 	users int         // guarded by owner.mu
 	owner *modules
 

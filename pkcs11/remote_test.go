@@ -156,3 +156,23 @@ func TestHintForHungHelper(t *testing.T) {
 		t.Errorf("in this process: %s", hint)
 	}
 }
+
+// More calls than the helper takes are errors, which do not end it.
+func TestTooManyCalls(t *testing.T) {
+	answers := make(chan struct{})
+	h, end := scripted(func(*wire.Request) wire.Response { <-answers; return wire.Response{} })
+	defer end()
+	errs := make(chan error, wire.MaxRequests+1)
+	for range wire.MaxRequests + 1 {
+		go func() { _, err := h.call(wire.Request{Op: wire.Info}); errs <- err }()
+	}
+	if err := <-errs; !errors.Is(err, signer.ErrUnavailable) || signer.Hint(err) == "" {
+		t.Errorf("error %v", err)
+	}
+	close(answers)
+	for range wire.MaxRequests {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -16,16 +16,17 @@ const pinFlags = cktFlagUserPINCountLow | cktFlagUserPINFinalTry | cktFlagUserPI
 // CKF_USER_PIN_FINAL_TRY (PKCS #11 v3.1, section 3.2). A tally is safe for
 // concurrent use.
 type tally struct {
-	mu       sync.Mutex
-	accepted bool                           // the token accepted the last PIN of this process
-	refused  map[[sha256.Size]byte]struct{} // hashes of the PINs that it refused since then
-	counted  int                            // how many of them it counted
-	others   bool                           // it counted one of another program before
-	silent   bool                           // its flags did not show that it counted one
+	// tries is held between reading the number of tries and using one, whichever module,
+	// and whichever process it runs in.
+	tries sync.Mutex
+	used  bool // a login of this process failed; guarded by tries
 
-	// The hashes of PINs with which a login ended the helper process of the module,
-	// so that nobody knows whether the token counted a try.
-	unknown map[[sha256.Size]byte]struct{}
+	mu       sync.Mutex
+	accepted bool                        // the token accepted the last PIN of this process
+	refused  map[[sha256.Size]byte]error // why it does not get a PIN again, by hash: those since then
+	counted  int                         // how many of them it counted, or has perhaps counted
+	others   bool                        // it counted one of another program before
+	silent   bool                        // its flags did not show that it counted one
 }
 
 // see updates y with the flags of the token. If they show no incorrect PIN,
@@ -54,28 +55,11 @@ func (y *tally) risky(flags uint) bool {
 	return y.counted > 1
 }
 
-// refuses returns an error if the PIN must not be sent to the token again.
+// refuses returns why the PIN must not be sent to the token again, or nil.
 func (y *tally) refuses(pin []byte) error {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	hash := sha256.Sum256(pin)
-	if _, ok := y.refused[hash]; ok {
-		return notRetriedError{}
-	}
-	if _, ok := y.unknown[hash]; ok {
-		return unknownResultError{}
-	}
-	return nil
-}
-
-// lose records that the result of a login with the PIN is unknown.
-func (y *tally) lose(pin []byte) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.unknown == nil {
-		y.unknown = make(map[[sha256.Size]byte]struct{})
-	}
-	y.unknown[sha256.Sum256(pin)] = struct{}{}
+	return y.refused[sha256.Sum256(pin)]
 }
 
 // accept records that the token accepted a PIN.
@@ -87,12 +71,21 @@ func (y *tally) accept() {
 
 // refuse records that the token refused the PIN, with its flags after that.
 func (y *tally) refuse(pin []byte, counted bool, flags uint) {
+	y.add(pin, notRetriedError{}, counted, flags)
+}
+
+// lose records that a login with the PIN ended the helper process of the module, so that
+// nobody knows whether the token counted a try. Its flags would only say so if it shows
+// them at all.
+func (y *tally) lose(pin []byte) { y.add(pin, unknownResultError{}, true, 0) }
+
+func (y *tally) add(pin []byte, why error, counted bool, flags uint) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.refused == nil {
-		y.refused = make(map[[sha256.Size]byte]struct{})
+		y.refused = make(map[[sha256.Size]byte]error)
 	}
-	y.refused[sha256.Sum256(pin)] = struct{}{}
+	y.refused[sha256.Sum256(pin)] = why
 	y.accepted = false
 	if counted {
 		y.counted++
@@ -145,7 +138,8 @@ func (notRetriedError) Hint() string {
 }
 
 // An unknownResultError reports that a PIN was not sent to the token, because the module
-// ended its process when it received the same PIN.
+// ended its process when it received the same PIN. A person who is told may decide to
+// send it all the same.
 type unknownResultError struct{}
 
 func (unknownResultError) Error() string {
@@ -157,5 +151,5 @@ func (unknownResultError) Unwrap() []error {
 }
 
 func (unknownResultError) Hint() string {
-	return "check the PIN, how many tries the token has left, and the module; then restart the program"
+	return "check the PIN, how many tries the token has left, and the module; then type the PIN, or restart the program"
 }

@@ -200,8 +200,12 @@ func TestTryMeanwhile(t *testing.T) {
 		token := newCard(t)
 		token.tries = 4
 		b := newFixture(t, token)
-		b.mustOpenModule(t).used = true // read the flags again
-		_, err := b.open(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
+		tokens, err := tokens(b.mustOpenModule(t), URI{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[0].tally().used = true // read the flags again
+		_, err = b.open(t, "pkcs11:", Config{PIN: func(context.Context, keystore.Prompt) ([]byte, error) {
 			token.wrong = wrong
 			return []byte("000000"), nil
 		}})

@@ -169,8 +169,13 @@ func (e *ending) check(what string, err error) {
 	}
 }
 
+// call has a PIN that no person types.
+func (e *ending) call() keystore.Call {
+	return keystore.Call{Options: keystore.Options{PIN: keystore.Call{}.PINValue(e.tok.pin)}}
+}
+
 func (e *ending) open(ctx context.Context) (signer.Signer, error) {
-	return backend.Open(ctx, e.ref, e.tok.call())
+	return backend.Open(ctx, e.ref, e.call())
 }
 
 func (e *ending) mustOpen() signer.Signer {
@@ -329,10 +334,10 @@ func (e *ending) whileListing(function, action string) {
 func (e *ending) whileManaging(function, action string) {
 	ref := e.tok.ref(strings.ReplaceAll(strings.TrimSuffix(e.name, ": "), " ", "-"), "")
 	manage := func(ctx context.Context) error {
-		made, err := backend.Generate(ctx, ref, keystore.KeySpec{Type: keystore.P256}, e.tok.call())
+		made, err := backend.Generate(ctx, ref, keystore.KeySpec{Type: keystore.P256}, e.call())
 		var key signer.Signer = made
 		if errors.Is(err, os.ErrExist) {
-			key, err = backend.Open(ctx, ref, e.tok.call())
+			key, err = backend.Open(ctx, ref, e.call())
 		}
 		if err != nil {
 			return err
@@ -341,7 +346,7 @@ func (e *ending) whileManaging(function, action string) {
 		if err := key.Close(); err != nil {
 			return err
 		}
-		_, err = backend.Install(ctx, ref, in, e.tok.call())
+		_, err = backend.Install(ctx, ref, in, e.call())
 		return err
 	}
 	ctx, cancel := context.WithTimeout(e.Context(), time.Minute)

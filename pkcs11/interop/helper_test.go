@@ -143,3 +143,53 @@ func TestModuleLeaks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A length of a module that is more than it may be is an error that names the function, and
+// a code of C_GetFunctionList has its text. The helper continues.
+func TestFaultyLengths(t *testing.T) {
+	signertest.Require(t, "softhsm", "softhsm2-util")
+	if !inOwnProcess(t) {
+		return
+	}
+	tok, f := isolatedToken(t)
+	ref := tok.ref("p256", "")
+	key := tok.open(t, ref, 2)
+	const huge = "0x4000000000000000"
+	for _, c := range []struct {
+		rule, want string
+		call       func() error
+	}{
+		{"C_Sign 1 0 length " + huge, "C_Sign: the module is faulty: it returned the length 4611686018427387904, which is more than 1024", func() error { return signMessage(key, "message") }},
+		{"C_GetSlotList 1 0 length " + huge, "C_GetSlotList: the module is faulty", nil},
+		{"C_GetSlotList 2 0 length 4000", "C_GetSlotList: the module is faulty", nil}, // of the list itself
+		{"C_FindObjects 1 0 length 4097", "C_FindObjects: the module is faulty", nil},
+		{"C_GetAttributeValue 1 0 length " + huge, "C_GetAttributeValue: the module is faulty", nil},
+		{"C_GetAttributeValue 1 0 length 524289", "C_GetAttributeValue: the module is faulty", nil},
+	} {
+		f.set(t, c.rule)
+		if c.call == nil {
+			c.call = func() error {
+				s, err := backend.Open(t.Context(), ref, tok.call())
+				if err == nil {
+					err = s.Close()
+				}
+				return err
+			}
+		}
+		if err := c.call(); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "memory") {
+			t.Errorf("%s: error %v, want %q", c.rule, err, c.want)
+		}
+	}
+	f.set(t)
+	if err := signMessage(key, "message"); err != nil {
+		t.Error(err)
+	}
+	if err := key.Close(); err != nil {
+		t.Error(err)
+	}
+	f.set(t, "C_GetFunctionList 1 0 return 5")
+	if _, err := backend.Open(t.Context(), ref, tok.call()); err == nil || !strings.Contains(err.Error(), "cannot be loaded") || !strings.Contains(err.Error(), "C_GetFunctionList: general error (CKR 0x5)") {
+		t.Errorf("error %v", err)
+	}
+	f.set(t)
+}

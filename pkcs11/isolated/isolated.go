@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	maxCalls    = 64   // bounds the calls of the module at the same time
-	maxRequests = 1024 // bounds the requests that have no answer yet
+	maxCalls    = 64                   // bounds the calls of the module at the same time
+	maxRequests = 2 * wire.MaxRequests // of which some have just been answered
 )
 
 // finalizeTimeout bounds C_Finalize when the program has ended, in seconds as package
@@ -34,28 +34,39 @@ const finalizeTimeout = 2 * time.Second
 
 // Main runs the helper until the program that started it closes standard input or ends,
 // and returns the exit code. version is that of the helper's program, for messages. A
-// module can write to standard output: Main redirects that to standard error. Main must
-// be called at most once, before anything reads standard input.
+// module can write to standard output: Main redirects that to standard error, until the
+// program has ended. Main closes the other files that were open when this process was
+// started. It must be called at most once, before anything reads standard input.
 func Main(version string) int {
+	closeInherited()
 	in, out, err := takeStreams()
 	if err == nil {
 		err = errors.Join(protect(), endBySignal())
 	}
 	if err == nil {
-		err = Serve(in, out, version)
+		err = serve(in, out, version, openModule, func(err error) { report(err); leaveStreams() })
+	} else {
+		report(err)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "holdfast-pkcs11:", err)
 		return 1
 	}
 	return 0
 }
 
+func report(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "holdfast-pkcs11:", err)
+	}
+}
+
 // Serve answers requests until the end of in. It then finalizes the module, for which it
 // waits at most two seconds.
 func Serve(in io.Reader, out io.Writer, version string) error {
-	return serve(in, out, version, func(path string) (library, error) { return binding.Open(path) })
+	return serve(in, out, version, openModule, func(error) {})
 }
+
+func openModule(path string) (library, error) { return binding.Open(path) }
 
 // A library is a [binding.Library].
 type library interface {
@@ -79,9 +90,11 @@ type library interface {
 	DestroyObject(session, object uint64) error
 }
 
-// serve is Serve, with a function that loads a module.
-func serve(in io.Reader, out io.Writer, version string, open func(path string) (library, error)) error {
+// serve is Serve, with a function that loads a module. It calls ended with its result
+// before it finalizes the module.
+func serve(in io.Reader, out io.Writer, version string, open func(path string) (library, error), ended func(error)) error {
 	if err := wire.WriteHello(out, wire.Hello{Version: wire.Version, Program: version}); err != nil {
+		ended(err)
 		return err
 	}
 	s := &server{in: wire.NewReader(in), out: out, open: open, calls: make(chan struct{}, maxCalls), ended: make(chan error, 1)}
@@ -89,10 +102,11 @@ func serve(in io.Reader, out io.Writer, version string, open func(path string) (
 	s.idle.Store(1)
 	go s.work()
 	err := <-s.ended
-	s.finalizeInTime()
 	if errors.Is(err, io.EOF) {
-		return nil
+		err = nil
 	}
+	ended(err)
+	s.finalizeInTime()
 	return err
 }
 
@@ -159,7 +173,9 @@ func (s *server) answer(q *wire.Request) {
 	if q.Op == wire.Login {
 		clear(q.Data)
 	}
-	if rv := binding.RV(0); errors.As(err, &rv) {
+	if open := (*binding.OpenError)(nil); errors.As(err, &open) {
+		*r = wire.Response{ID: q.ID, Text: open.Function, RV: uint64(open.RV)}
+	} else if rv := binding.RV(0); errors.As(err, &rv) {
 		*r = wire.Response{ID: q.ID, RV: uint64(rv)}
 	} else if err != nil {
 		*r = wire.Response{ID: q.ID, Text: cmp.Or(err.Error(), "unknown error")} // "" would be success

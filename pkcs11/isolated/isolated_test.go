@@ -84,7 +84,7 @@ func answers(t testing.TB, data []byte, l library) ([]*wire.Response, error) {
 			return nil, errors.New("no path")
 		}
 		return l, nil
-	})
+	}, func(error) {})
 	w.mu.Lock() // the last answers may be late
 	out := bytes.NewBuffer(bytes.Clone(w.b))
 	w.mu.Unlock()
@@ -141,7 +141,9 @@ func TestServeEndsWhileCallsHang(t *testing.T) {
 		in, requests := io.Pipe()
 		served := make(chan error, 1)
 		b := blocked{entered: make(chan struct{}, maxCalls)}
-		go func() { served <- serve(in, io.Discard, "", func(string) (library, error) { return b, nil }) }()
+		go func() {
+			served <- serve(in, io.Discard, "", func(string) (library, error) { return b, nil }, func(error) {})
+		}()
 		write := func(q wire.Request) error { return wire.WriteRequest(requests, &q) }
 		if err := write(wire.Request{ID: 1, Op: wire.Load, Data: []byte("module")}); err != nil {
 			t.Fatal(err)
@@ -172,6 +174,35 @@ func TestServeEndsWhileCallsHang(t *testing.T) {
 			}
 		case <-time.After(time.Minute):
 			t.Fatalf("%d requests: Serve does not end", n)
+		}
+	}
+}
+
+// A finalizing is a library whose C_Finalize waits.
+type finalizing struct {
+	stub
+	until <-chan struct{}
+}
+
+func (f finalizing) Finalize() error { <-f.until; return nil }
+
+// What the program shares with the helper is given back before C_Finalize, which may hang.
+func TestEndedBeforeFinalize(t *testing.T) {
+	for name, c := range map[string]struct {
+		after []byte
+		fails bool
+	}{"end": {nil, false}, "end in a message": {[]byte{0, 0}, true}} {
+		ended := make(chan struct{})
+		in := append(requests(t, wire.Request{Op: wire.Load, Data: []byte("module")}), c.after...)
+		open := func(string) (library, error) { return finalizing{until: ended}, nil }
+		err := serve(bytes.NewReader(in), io.Discard, "", open, func(err error) {
+			if (err != nil) != c.fails {
+				t.Errorf("%s: error %v", name, err)
+			}
+			close(ended)
+		})
+		if (err != nil) != c.fails {
+			t.Errorf("%s: error %v", name, err)
 		}
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// closeInherited does nothing: Go starts processes only with the standard streams.
+func closeInherited() {}
+
 // takeStreams returns standard input and output, and puts others in their places: a
 // module may write, and even read, there.
 func takeStreams() (in, out *os.File, err error) {
@@ -19,3 +22,7 @@ func takeStreams() (in, out *os.File, err error) {
 	}
 	return in, out, windows.SetStdHandle(windows.STD_OUTPUT_HANDLE, windows.Handle(os.Stderr.Fd()))
 }
+
+// leaveStreams does nothing: the C library of the module has the handle of standard error,
+// and would write to whatever gets the same number.
+func leaveStreams() {}

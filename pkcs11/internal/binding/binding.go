@@ -22,8 +22,22 @@ type RV uint64
 // Error implements error.
 func (rv RV) Error() string { return fmt.Sprintf("CKR 0x%x", uint64(rv)) }
 
+// An OpenError is the CK_RV of a function that is called while a module is opened.
+type OpenError struct {
+	Function string
+	RV       RV
+}
+
+// Error implements error.
+func (e *OpenError) Error() string { return e.Function + ": " + e.RV.Error() }
+
+// longer returns the error of a module that returns more than it may: either it has
+// written past the end of the memory that it was given, or it asks for a lot.
+func longer(function string, n, most uint64) error {
+	return fmt.Errorf("%s: the module is faulty: it returned the length %d, which is more than %d", function, n, most)
+}
+
 const (
-	ckrHostMemory           RV = 0x02
 	ckrAttributeSensitive   RV = 0x11
 	ckrAttributeTypeInvalid RV = 0x12
 	ckrBufferTooSmall       RV = 0x150
@@ -101,8 +115,8 @@ func Open(path string) (*Library, error) {
 		return nil, err
 	}
 	var list unsafe.Pointer
-	if err := result(call(get, uintptr(unsafe.Pointer(&list)))); err != nil {
-		return nil, fmt.Errorf("C_GetFunctionList: %v", err)
+	if rv := native.result(call(get, uintptr(unsafe.Pointer(&list)))); rv != 0 {
+		return nil, &OpenError{"C_GetFunctionList", RV(rv)}
 	}
 	if list == nil {
 		return nil, errors.New("C_GetFunctionList returned no function list")
@@ -172,20 +186,20 @@ func (l *Library) Info() (manufacturer, description string, major, minor byte, _
 
 // Slots returns the slots that have a token.
 func (l *Library) Slots() ([]uint64, error) {
-	return l.list(func(b []byte, n *[8]byte) error {
+	return list("C_GetSlotList", func(b []byte, n *[8]byte) error {
 		return l.do(fnGetSlotList, 1, uintptr(at(b)), uintptr(unsafe.Pointer(n)))
 	})
 }
 
 // Mechanisms returns the mechanisms of the token in a slot.
 func (l *Library) Mechanisms(slot uint64) ([]uint64, error) {
-	return l.list(func(b []byte, n *[8]byte) error {
+	return list("C_GetMechanismList", func(b []byte, n *[8]byte) error {
 		return l.do(fnGetMechanismList, uintptr(slot), uintptr(at(b)), uintptr(unsafe.Pointer(n)))
 	})
 }
 
 // list reads a list of CK_ULONG: first its length, then its elements.
-func (l *Library) list(read func(b []byte, n *[8]byte) error) ([]uint64, error) {
+func list(function string, read func(b []byte, n *[8]byte) error) ([]uint64, error) {
 	for try := 1; ; try++ {
 		n := new([8]byte)
 		if err := read(nil, n); err != nil {
@@ -196,7 +210,7 @@ func (l *Library) list(read func(b []byte, n *[8]byte) error) ([]uint64, error) 
 			return nil, nil
 		}
 		if count > maxList {
-			return nil, ckrHostMemory
+			return nil, longer(function, count, maxList)
 		}
 		v := native.view(int(count) * native.ulong)
 		err := read(v.b, n)
@@ -206,7 +220,11 @@ func (l *Library) list(read func(b []byte, n *[8]byte) error) ([]uint64, error) 
 		if err != nil {
 			return nil, err
 		}
-		return v.ulongs(int(min(count, native.getUlong(n[:])))), nil
+		got := native.getUlong(n[:])
+		if got > count {
+			return nil, longer(function, got, count)
+		}
+		return v.ulongs(int(got)), nil
 	}
 }
 
@@ -260,100 +278,6 @@ func (l *Library) Login(session, user uint64, pin []byte) error {
 	return l.do(fnLogin, uintptr(session), uintptr(user), uintptr(at(pin)), uintptr(len(pin)))
 }
 
-// Find returns at most limit objects.
-func (l *Library) Find(session uint64, template []Attribute, limit int) (all []uint64, err error) {
-	t := encode(template)
-	defer t.Unpin()
-	if err := l.do(fnFindObjectsInit, uintptr(session), uintptr(at(t.b)), uintptr(len(template))); err != nil {
-		return nil, err
-	}
-	for len(all) < limit && err == nil {
-		want := min(limit-len(all), maxList)
-		v, n := native.view(want*native.ulong), new([8]byte)
-		if err = l.do(fnFindObjects, uintptr(session), uintptr(at(v.b)), uintptr(want), uintptr(unsafe.Pointer(n))); err != nil {
-			break
-		}
-		count := min(native.getUlong(n[:]), uint64(want))
-		if count == 0 {
-			break
-		}
-		all = append(all, v.ulongs(int(count))...)
-	}
-	if end := l.do(fnFindObjectsFinal, uintptr(session)); err == nil {
-		err = end
-	}
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
-}
-
-// Attributes returns the values of the given types, without those that are absent or
-// sensitive.
-func (l *Library) Attributes(session, object uint64, types []uint64) ([]Attribute, error) {
-	all, err := l.values(session, object, types)
-	switch {
-	case !errors.Is(err, ckrAttributeTypeInvalid) && !errors.Is(err, ckrAttributeSensitive):
-		return all, err
-	case len(types) <= 1:
-		return nil, nil
-	}
-	// Not every module fills in the others then.
-	for _, kind := range types {
-		one, err := l.Attributes(session, object, []uint64{kind})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one...)
-	}
-	return all, nil
-}
-
-// values is Attributes, but returns the error of the module if one is absent.
-func (l *Library) values(session, object uint64, types []uint64) ([]Attribute, error) {
-	t := template{record: record{abi: native}}
-	for _, kind := range types {
-		t.attribute(kind, nil)
-	}
-	get := func() error {
-		return l.do(fnGetAttributeValue, uintptr(session), uintptr(object), uintptr(at(t.b)), uintptr(len(types)))
-	}
-	if err := get(); err != nil {
-		return nil, err
-	}
-	lengths := make([]int, len(types))
-	v, total := view{native, t.b, 0}, uint64(0)
-	for i := range types {
-		_, n := v.attribute()
-		if n == native.unavailable() {
-			n = 0
-		}
-		if total += n; n > maxBytes || total > maxBytes {
-			return nil, ckrHostMemory
-		}
-		lengths[i] = int(n)
-	}
-	t = template{record: record{abi: native}}
-	defer t.Unpin()
-	values := make([][]byte, len(types))
-	for i, kind := range types {
-		values[i] = make([]byte, lengths[i])
-		t.attribute(kind, values[i])
-	}
-	if err := get(); err != nil {
-		return nil, err
-	}
-	var all []Attribute
-	v = view{native, t.b, 0}
-	for i, kind := range types {
-		_, n := v.attribute()
-		if n > 0 && n <= uint64(lengths[i]) { // not CK_UNAVAILABLE_INFORMATION
-			all = append(all, Attribute{kind, values[i][:n]})
-		}
-	}
-	return all, nil
-}
-
 // SignInit calls C_SignInit. The mechanism and its parameter stay where they are:
 // tpm2-pkcs11 1.9 reads the parameter again in C_Sign.
 func (l *Library) SignInit(session, key uint64, m Mechanism) error {
@@ -373,7 +297,7 @@ func (l *Library) mechanism(m Mechanism) (*encoded, error) {
 		return e, nil
 	}
 	if len(l.mechanisms) == maxMechanisms {
-		return nil, ckrHostMemory
+		return nil, errors.New("too many mechanisms")
 	}
 	if l.mechanisms == nil {
 		l.mechanisms = make(map[string]*encoded)
@@ -393,43 +317,18 @@ func (l *Library) Sign(session uint64, input []byte) ([]byte, error) {
 		native.putUlong(n[:], uint64(size))
 		err := l.do(fnSign, uintptr(session), uintptr(at(input)), uintptr(len(input)), uintptr(at(b)), uintptr(unsafe.Pointer(n)))
 		got := native.getUlong(n[:])
-		if errors.Is(err, ckrBufferTooSmall) && got > uint64(size) && got <= maxBytes {
+		tooSmall := errors.Is(err, ckrBufferTooSmall) && got > uint64(size)
+		switch {
+		case tooSmall && got > maxBytes:
+			return nil, longer("C_Sign", got, maxBytes)
+		case tooSmall:
 			size = int(got) // the operation stays active
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
-		}
-		if got > uint64(size) {
-			return nil, ckrHostMemory
+		case got > uint64(size):
+			return nil, longer("C_Sign", got, uint64(size))
 		}
 		return b[:got], nil
 	}
-}
-
-// GenerateKeyPair calls C_GenerateKeyPair.
-func (l *Library) GenerateKeyPair(session uint64, m Mechanism, public, private []Attribute) (pub, priv uint64, err error) {
-	r, pin := m.encode()
-	defer pin.Unpin()
-	a, b := encode(public), encode(private)
-	defer a.Unpin()
-	defer b.Unpin()
-	one, other := new([8]byte), new([8]byte)
-	err = l.do(fnGenerateKeyPair, uintptr(session), uintptr(at(r.b)), uintptr(at(a.b)), uintptr(len(public)),
-		uintptr(at(b.b)), uintptr(len(private)), uintptr(unsafe.Pointer(one)), uintptr(unsafe.Pointer(other)))
-	return native.getUlong(one[:]), native.getUlong(other[:]), err
-}
-
-// CreateObject calls C_CreateObject.
-func (l *Library) CreateObject(session uint64, attributes []Attribute) (uint64, error) {
-	t := encode(attributes)
-	defer t.Unpin()
-	object := new([8]byte)
-	err := l.do(fnCreateObject, uintptr(session), uintptr(at(t.b)), uintptr(len(attributes)), uintptr(unsafe.Pointer(object)))
-	return native.getUlong(object[:]), err
-}
-
-// DestroyObject calls C_DestroyObject.
-func (l *Library) DestroyObject(session, object uint64) error {
-	return l.do(fnDestroyObject, uintptr(session), uintptr(object))
 }

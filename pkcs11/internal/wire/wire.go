@@ -12,13 +12,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// Version is the version of the protocol. Both sides refuse any other.
+// Version is the version of the protocol. The program refuses a helper with any other.
 const Version = 1
 
 // MaxMessage bounds a message, in bytes.
 const MaxMessage = 1 << 20
+
+// MaxRequests bounds the requests without an answer. The program makes no more, and the
+// helper ends if there are many more.
+const MaxRequests = 512
 
 // An Op names the functions that a request calls.
 type Op uint64
@@ -48,11 +53,15 @@ const (
 	lastOp          = DestroyObject
 )
 
-// A Hello is the first message of the helper.
+// A Hello is the first message of the helper. It begins in the same way in all versions of
+// the protocol.
 type Hello struct {
 	Version uint64
-	Program string // the version of the helper's program
+	Program string // the version of the helper's program: only for people, who may read it
 }
+
+// maxProgram bounds Hello.Program, in bytes.
+const maxProgram = 200
 
 // A Request is a message to the helper. Op says which fields it uses.
 type Request struct {
@@ -96,8 +105,9 @@ type Attribute struct {
 }
 
 // A Response is the answer to the request with the same ID. Unless Text is empty, the
-// helper could not call the function. Otherwise RV is the CK_RV of the function, and the
-// other fields are its result if RV is CKR_OK.
+// helper could not call the function, or not use its result; RV is then CKR_OK, or that of
+// the function that Text names. Otherwise RV is the CK_RV of the function, and the other
+// fields are its result if RV is CKR_OK.
 type Response struct {
 	ID         uint64
 	Text       string
@@ -139,11 +149,15 @@ func ReadHello(r io.Reader) (h Hello, err error) {
 		return h, err
 	}
 	in := input{rest: b}
-	h.Version = in.number()
-	if in.err == nil && h.Version != Version {
+	h.Version, h.Program = in.number(), string(in.bytes())
+	switch {
+	case in.err != nil:
+		return h, in.err
+	case len(h.Program) > maxProgram || strings.ContainsFunc(h.Program, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return h, ErrMalformed
+	case h.Version != Version:
 		return h, VersionError(h.Version)
 	}
-	h.Program = string(in.bytes())
 	return h, in.end()
 }
 

@@ -85,9 +85,15 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	_, err := ReadHello(bytes.NewReader(message(Version+1, 0)))
-	if err == nil || !strings.Contains(err.Error(), "version 2 of the protocol, not 1") {
-		t.Errorf("another version: error %v", err)
+	for want, b := range map[string][]byte{
+		"it speaks version 2 of the protocol, not 1": message(Version+1, 0),
+		"it speaks version 9 of the protocol, not 1": message(9, 2, 'v', '9', 7), // with a new field
+		"malformed":         message(Version, 3, 'v', 27, '9'),
+		"malformed message": message(append([]uint64{Version, maxProgram + 1}, make([]uint64, maxProgram+1)...)...),
+	} {
+		if _, err := ReadHello(bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
 

@@ -363,6 +363,10 @@ static ulong call(int number, const char *name, ulong a, ulong b, ulong c, ulong
 	pthread_rwlock_unlock(&in_use);
 	if (wrong_length && number == SIGN && d)
 		*(ulong *)e = r.value;
+	if (wrong_length && (number == GET_SLOT_LIST || number == GET_MECHANISM_LIST))
+		*(ulong *)c = r.value;
+	if (wrong_length && number == FIND_OBJECTS)
+		*(ulong *)d = r.value;
 	if (hit && number == GET_ATTRIBUTE_VALUE)
 		rv = withhold(&r, template, d, rv);
 	if (wrong_length && inquiry)
