@@ -46,6 +46,7 @@ type Role struct {
 	Port   int // port of this role only; 0: none
 	ARN    string
 	Region string
+	Scheme string // of the reference of the key
 
 	Identity *rotate.Identity // key and certificate
 	Cache    *credentials.Cache
@@ -65,7 +66,7 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	config.CertificateName = s.Key.CertificateName()
 	tried := make(chan struct{})
 	r := &Role{
-		Name: s.Name, Port: s.Port, Region: config.TrustAnchorRegion(),
+		Name: s.Name, Port: s.Port, Region: config.TrustAnchorRegion(), Scheme: s.Key.Scheme(),
 		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: tried,
 	}
 	r.ARN, _ = s.Chain.Role(config)
