@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -152,7 +153,7 @@ func holder(c *x509.Certificate) string {
 
 // relative returns a time as seen from now, such as "in 5 min".
 func relative(t, now time.Time) string {
-	switch d := t.Sub(now).Round(time.Second); {
+	switch d := max(t.Sub(now).Round(time.Second), -math.MaxInt64); {
 	case d > 0:
 		return "in " + duration(d)
 	case d < 0:
