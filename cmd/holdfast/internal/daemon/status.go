@@ -48,7 +48,7 @@ func (m *monitor) states() []state {
 	states := make([]state, len(m.roles))
 	for i, r := range m.roles {
 		s := state{
-			name: r.Name, arn: r.ARN, scheme: r.Scheme, leaf: r.Identity.Chain()[0],
+			name: r.Name, arn: r.ARN, scheme: r.KeyScheme, leaf: r.Identity.Chain()[0],
 			credentials: r.Cache.Status(), reloads: r.Identity.Stats(),
 		}
 		s.reloaded, s.reloadErr = r.Identity.LastReload()
