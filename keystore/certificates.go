@@ -18,3 +18,6 @@ func (s *Store) Certificates(ctx context.Context, ref Ref, opts Options) ([]*x50
 // IsInput reports whether ref names a file, standard input or an environment
 // variable, which the Store reads by itself, and not a device or a key store.
 func (s *Store) IsInput(ref Ref) bool { return ref.isInput() }
+
+// SchemeOf returns the scheme of ref, such as pkcs11; "file" for a path. It opens nothing.
+func (s *Store) SchemeOf(ref Ref) string { return ref.Scheme }

@@ -96,6 +96,8 @@ type Status struct {
 	Next        time.Time // of the next try, which is not before Due
 	Failures    int       // in a row
 	Problem     string    // of the last try; "": none
+	Hint        string    // of Problem, as of [signer.Hint]; "": none
+	Tried       time.Time // when the try with Problem ended
 	Undeployed  bool      // Renewer.Deploy has to be called
 
 	// Unsupported is the error of [CheckKey]: every Renew fails until somebody
@@ -122,7 +124,7 @@ func (r *Renewer) status(s state, leaf *x509.Certificate) Status {
 	if s.Next.After(next) && !s.Next.After(now.Add(plan.longestPause())) {
 		next = s.Next
 	}
-	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem,
+	return Status{leaf, s.Obtained, plan.Due(), plan.Overdue(), next, s.Failures, s.Problem, s.Hint, s.Tried,
 		r.config.Deploy != nil && s.Undeployed || s.isIncomplete(leaf), CheckKey(plan.Key)}
 }
 
@@ -202,12 +204,12 @@ func (r *Renewer) Renew(ctx context.Context) (*x509.Certificate, error) {
 	case errors.As(err, &wait) && wait.After > 0:
 		s.Next = now.Add(min(wait.After, plan.longestPause()))
 		if s.Failures == 0 { // otherwise the last failure says more
-			s.Problem = err.Error()
+			s.Problem, s.Hint, s.Tried = err.Error(), signer.Hint(err), now
 		}
 	default:
 		s.Failures++
 		s.Next = now.Add(plan.Pause(s.Failures))
-		s.Problem = err.Error()
+		s.Problem, s.Hint, s.Tried = err.Error(), signer.Hint(err), now
 	}
 	r.keep(r.status(s, leaf))
 	return nil, errors.Join(err, r.save(s))

@@ -107,3 +107,7 @@ func (s Status) IsDue(now time.Time) bool { return !now.Before(s.Due) }
 // IsOverdue reports whether the certificate should have been renewed long before
 // now.
 func (s Status) IsOverdue(now time.Time) bool { return now.After(s.Overdue) }
+
+// IsWaiting reports whether the CA has the request and has not issued the certificate
+// yet, for example because a person has to approve it. Problem says more.
+func (s Status) IsWaiting() bool { return s.Failures == 0 && s.Problem != "" }

@@ -38,7 +38,9 @@ type state struct {
 	Undeployed  bool      `json:"undeployed,omitempty"` // no Config.Deploy has succeeded for the certificate
 	Failures    int       `json:"failures,omitempty"`   // tries in a row
 	Next        time.Time `json:"next,omitzero"`        // there is no try before
-	Problem     string    `json:"problem,omitempty"`    // of the last try
+	Problem     string    `json:"problem,omitempty"`    // of the last try that had one
+	Hint        string    `json:"hint,omitempty"`       // of that problem
+	Tried       time.Time `json:"tried,omitzero"`       // when that try ended
 }
 
 // A pending renewal was written down before the CA was asked.

@@ -64,6 +64,7 @@ type Cache struct {
 	failures      int                // since current was obtained
 	retryAt       time.Time          // do not call the Source before
 	lastErr       error              // of the last renewal; nil if it succeeded
+	lastAt        time.Time          // when the last renewal succeeded or failed, by the wall clock
 
 	renewals, failedRenewals int      // started, and of these failed
 	pending                  []result // for Renewed
@@ -257,7 +258,7 @@ func (c *Cache) recordFailure(err error) (log func()) {
 	pause := min(minRetryDelay<<min(c.failures, 10), maxRetryDelay)
 	pause = pause/2 + rand.N(pause/2)
 	c.failures++
-	c.lastErr, c.retryAt = err, time.Now().Add(pause)
+	c.lastErr, c.lastAt, c.retryAt = err, c.now(), time.Now().Add(pause)
 	args := []any{"error", err, "failures", c.failures, "retry_in", pause.Round(time.Millisecond)}
 	if now := c.now(); c.isValid(now) {
 		args = append(args, "valid_for", c.current.Expires.Sub(now).Round(time.Second))
@@ -286,7 +287,7 @@ func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
 	window += rand.N(window/4 + 1) // many machines may have started at the same time
 	c.current, c.obtained, c.lifetime = creds, time.Now(), life
 	c.due, c.dueAfter = creds.Expires.Add(-window), life-window
-	c.failures, c.lastErr, c.retryAt = 0, nil, time.Time{}
+	c.failures, c.lastErr, c.lastAt, c.retryAt = 0, nil, now, time.Time{}
 	if c.dueAfter < minRetryDelay { // for example because the clock is ahead: limit the rate of renewals
 		c.retryAt = c.obtained.Add(minRetryDelay)
 	}
@@ -340,8 +341,13 @@ func (c *Cache) nextCheck() (renewal <-chan struct{}, pause time.Duration) {
 	if c.renewing {
 		return c.renewalDone, maxSleep
 	}
-	pause = max(c.due.Sub(c.now()), time.Until(c.retryAt), time.Millisecond)
-	return nil, min(pause, maxSleep)
+	return nil, min(max(c.untilNext(c.now()), time.Millisecond), maxSleep)
+}
+
+// untilNext returns how long it is until the next renewal; a negative duration if it is
+// due.
+func (c *Cache) untilNext(now time.Time) time.Duration {
+	return max(c.due.Sub(now), time.Until(c.retryAt))
 }
 
 // A Status describes the state of a Cache.
@@ -350,6 +356,8 @@ type Status struct {
 	Renewing time.Duration // how long a renewal has been in progress; 0: none is
 	Failures int           // failed renewals since the last successful one
 	Err      error         // of the last renewal; nil if it succeeded
+	Last     time.Time     // when the last renewal succeeded or failed; zero: none has yet
+	Next     time.Time     // when the next renewal is due; not after now: a renewal is due
 
 	Renewals       int // renewals started so far
 	FailedRenewals int // of these, renewals that ended with an error
@@ -359,8 +367,12 @@ type Status struct {
 func (c *Cache) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{Failures: c.failures, Err: c.lastErr, Renewals: c.renewals, FailedRenewals: c.failedRenewals}
-	if c.isValid(c.now()) {
+	now := c.now()
+	s := Status{
+		Failures: c.failures, Err: c.lastErr, Last: c.lastAt, Next: now.Add(max(0, c.untilNext(now))),
+		Renewals: c.renewals, FailedRenewals: c.failedRenewals,
+	}
+	if c.isValid(now) {
 		s.Expires = c.current.Expires
 	}
 	if c.renewing {

@@ -186,12 +186,19 @@ func TestCacheKeepsValidCredentials(t *testing.T) {
 		m := &fakeSource{life: time.Hour}
 		c := &credentials.Cache{Source: m}
 		wantKey(t, c, "ASIA1")
+		if s := c.Status(); !s.Last.Equal(begin) || s.Next.Before(begin.Add(35*time.Minute)) || s.Next.After(begin.Add(40*time.Minute)) {
+			t.Errorf("status %+v", s)
+		}
 		m.fail.Store(&errSource)
 		time.Sleep(45 * time.Minute)
+		if s := c.Status(); !s.Next.Equal(time.Now()) {
+			t.Errorf("a renewal is due: status %+v", s)
+		}
 		wantKey(t, c, "ASIA1") // and starts a renewal
 		synctest.Wait()
 		wantKey(t, c, "ASIA1")
-		if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, errSource) || !s.Expires.Equal(begin.Add(time.Hour)) {
+		if s := c.Status(); s.Failures != 1 || !errors.Is(s.Err, errSource) || !s.Expires.Equal(begin.Add(time.Hour)) ||
+			!s.Last.Equal(time.Now()) || !s.Next.After(s.Last) || s.Next.After(s.Last.Add(time.Second)) {
 			t.Errorf("status %+v", s)
 		}
 		before := m.calls.Load()
@@ -232,7 +239,7 @@ func TestCacheIsNotReady(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		time.Sleep(500 * time.Millisecond)
-		if s := c.Status(); s.Renewing != 500*time.Millisecond {
+		if s := c.Status(); s.Renewing != 500*time.Millisecond || !s.Last.IsZero() {
 			t.Errorf("status %+v", s)
 		}
 		time.Sleep(time.Second)

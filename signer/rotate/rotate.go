@@ -92,12 +92,8 @@ type Identity struct {
 	attempts    int   // attempts to open the key again, without canceled ones
 	lastErr     error // of the last of these attempts
 	stats       Stats
-}
-
-// Stats counts the reloads of an Identity.
-type Stats struct {
-	Reloads       int // successful: the key was replaced
-	FailedReloads int // failed: the previous key stayed in use
+	reloaded    time.Time // when the last reload that stats counts ended
+	reloadErr   error     // of that reload; nil if it succeeded
 }
 
 // A generation is one opened key with its certificates.
@@ -282,6 +278,7 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 	old.retired, i.unavailable = true, false
 	idle := i.removeIdle(old)
 	i.stats.Reloads++
+	i.reloaded, i.reloadErr = i.config.Now(), nil
 	i.mu.Unlock()
 	if idle {
 		_ = i.close(old)
@@ -305,6 +302,7 @@ func (i *Identity) reloadFailed(callerCtx context.Context, err error) error {
 	closed := i.closed
 	if !closed && !canceled {
 		i.stats.FailedReloads++
+		i.reloaded, i.reloadErr = i.config.Now(), err
 	}
 	i.mu.Unlock()
 	switch {
@@ -366,13 +364,6 @@ func (i *Identity) Chain() []*x509.Certificate {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.current.key.Chain()
-}
-
-// Stats returns the counts so far.
-func (i *Identity) Stats() Stats {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.stats
 }
 
 func (i *Identity) hangError(err error) error {

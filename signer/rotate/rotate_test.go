@@ -175,6 +175,9 @@ func wantStats(t *testing.T, id *rotate.Identity, reloads, failed int) {
 func TestUnavailableDevice(t *testing.T) {
 	o := newOpener(t)
 	id := o.identity()
+	if at, err := id.LastReload(); !at.IsZero() || err != nil {
+		t.Errorf("last reload at %v: %v", at, err)
+	}
 	first := o.key
 	o.use(id, nil, 1)
 	first.err = fmt.Errorf("gone: %w", signer.ErrUnavailable)
@@ -189,9 +192,15 @@ func TestUnavailableDevice(t *testing.T) {
 	o.use(id, signer.ErrPINIncorrect, 4)
 	o.use(id, signer.ErrPINIncorrect, 4)
 	o.use(id, signer.ErrPINIncorrect, 4)
+	if at, err := id.LastReload(); at.IsZero() || !errors.Is(err, signer.ErrPINIncorrect) {
+		t.Errorf("last reload at %v: %v", at, err)
+	}
 	second := o.new("rsa2048")
 	if err := id.Reload(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if at, err := id.LastReload(); at.IsZero() || err != nil {
+		t.Errorf("last reload at %v: %v", at, err)
 	}
 	o.use(id, nil, 5)
 	wantStats(t, id, 1, 3)

@@ -29,6 +29,10 @@ type Server struct {
 	// rebinding).
 	Hosts []string
 
+	// Page means that Handler also serves pages that people open in a
+	// browser. The Server then accepts the requests that GuardPage accepts.
+	Page bool
+
 	// MaxConns is the maximum number of open connections; 0: 512, but at
 	// most half of the file descriptors that the process may open. If it
 	// is reached, a new connection replaces the one that has been idle
@@ -167,6 +171,9 @@ func (s *Server) Conns() (open int, dropped int64) { return s.conns.count() }
 // guard refuses requests that do not come directly from a program on this
 // machine, and requests with a body.
 func (s *Server) guard(next http.Handler) http.Handler {
+	if s.Page {
+		return guard(next, s.Hosts, fromOtherPage)
+	}
 	return guard(next, s.Hosts, func(r *http.Request) bool { return has(r, "Origin") || has(r, "Sec-Fetch-Site") })
 }
 
@@ -175,11 +182,26 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // from the page itself, not from other web pages, and that have no body. The Host is
 // localhost or an IP address, as for [Server].
 func GuardPage(next http.Handler) http.Handler {
-	return guard(next, nil, func(r *http.Request) bool {
-		site := r.Header.Get("Sec-Fetch-Site")
-		return has(r, "Origin") && r.Header.Get("Origin") != "http://"+r.Host ||
-			has(r, "Sec-Fetch-Site") && site != "none" && site != "same-origin"
-	})
+	return guard(next, nil, fromOtherPage)
+}
+
+// fromOtherPage reports whether a browser sends a request for a page of another origin.
+func fromOtherPage(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return has(r, "Origin") && r.Header.Get("Origin") != "http://"+r.Host ||
+		has(r, "Sec-Fetch-Site") && site != "none" && site != "same-origin"
+}
+
+// FromThisMachine reports whether the client of a request runs on this machine: it has
+// a loopback address, or the address at which it reached the server.
+func FromThisMachine(r *http.Request) bool {
+	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := client.Addr().Unmap()
+	server, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ip.IsLoopback() || ok && ip == server.AddrPort().Addr().Unmap()
 }
 
 // guard refuses requests that foreign reports as those of other web pages.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -124,41 +123,6 @@ func TestRefusals(t *testing.T) {
 		}
 		if test.want != 431 && test.want != 400 && seen.Load() != int64(test.want) { // net/http itself sends these two
 			t.Errorf("%q: observed %d", name, seen.Load())
-		}
-	}
-}
-
-// A page accepts the requests of a browser, unless another page makes them.
-func TestGuardPage(t *testing.T) {
-	for _, test := range []struct {
-		host, header, value string
-		want                int
-	}{
-		{"127.0.0.1:9910", "", "", 200},
-		{"localhost:9910", "Sec-Fetch-Site", "none", 200},
-		{"[::1]:9910", "Sec-Fetch-Site", "same-origin", 200},
-		{"127.0.0.1:9910", "Origin", "http://127.0.0.1:9910", 200},
-		{"127.0.0.1:9910", "Origin", "http://localhost:9910", 403},
-		{"127.0.0.1:9910", "Origin", "http://127.0.0.1:9911", 403},
-		{"127.0.0.1:9910", "Origin", "null", 403},
-		{"127.0.0.1:9910", "Origin", "", 403},
-		{"127.0.0.1:9910", "Sec-Fetch-Site", "same-site", 403},
-		{"127.0.0.1:9910", "Sec-Fetch-Site", "cross-site", 403},
-		{"127.0.0.1:9910", "Sec-Fetch-Site", "", 403},
-		{"127.0.0.1:9910", "X-Forwarded-For", "127.0.0.1", 403},
-		{"evil.example:9910", "", "", 403},
-		{"evil.example:9910", "Origin", "http://evil.example:9910", 403},
-		{"evil.example:9910", "Sec-Fetch-Site", "same-origin", 403},
-	} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Host = test.host
-		if test.header != "" {
-			r.Header[test.header] = []string{test.value}
-		}
-		w := httptest.NewRecorder()
-		loopback.GuardPage(ok).ServeHTTP(w, r)
-		if w.Code != test.want {
-			t.Errorf("Host %s, %s %q: status %d, want %d", test.host, test.header, test.value, w.Code, test.want)
 		}
 	}
 }

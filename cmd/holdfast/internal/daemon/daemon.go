@@ -91,7 +91,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.http = &loopback.Server{Handler: &d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
 	d.monitor = &monitor{server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
 	d.http.Observe = d.monitor.observe
-	d.statusHTTP = &loopback.Server{Handler: &d.statusHandler, Hosts: d.cfg.Hosts, Logger: d.log, MaxConns: 32}
+	d.statusHTTP = &loopback.Server{Handler: &d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
 	served := make(chan error, 2)
 	servers := 1
 	serve := func(s *loopback.Server, ls []net.Listener) {

@@ -262,6 +262,11 @@ func (k Key) Variables(a front.App) []string {
 // Name returns the name of the key in errors.
 func (k Key) Name() string { return firstRef(k.Identity.Key, k.Identity.Certificate) }
 
+// KeyScheme returns the scheme of the reference that names the key, such as pkcs11.
+func (k Key) KeyScheme(a front.App) string {
+	return cmp.Or(a.Store.SchemeOf(k.Identity.Key), a.Store.SchemeOf(k.Identity.Certificate))
+}
+
 // CertificateName returns the name of the certificate in errors.
 func (k Key) CertificateName() string { return firstRef(k.Identity.Certificate, k.Identity.Key) }
 

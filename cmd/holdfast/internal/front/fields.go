@@ -114,12 +114,16 @@ func quoteReferences(hint string) string {
 	return strings.Join(words, " ")
 }
 
+// HintText returns the hint of a library for users: with flags in the place of field
+// names, and without PINs that it quotes.
+func HintText(hint string) string { return keystore.Redact(quoteReferences(withFlags(hint))) }
+
 // HintAttr replaces the field names in the hints of a log with flags, as in the
 // hints of errors, and removes PINs that a text quotes. It is a function for
 // [slog.HandlerOptions.ReplaceAttr].
 func HintAttr(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "hint" {
-		return slog.String(a.Key, keystore.Redact(quoteReferences(withFlags(a.Value.String()))))
+		return slog.String(a.Key, HintText(a.Value.String()))
 	}
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
 		text := a.Value.Resolve().String()

@@ -26,18 +26,26 @@ func (h HintHandler) WithGroup(name string) slog.Handler {
 	return HintHandler{h.Handler.WithGroup(name)}
 }
 
+// LogHint returns the hint of an error for a log or a status page, or "". It leaves out
+// the hints for all errors of a kind, which are written for a command that ends.
+func LogHint(err error) string {
+	if signer.Hint(err) == "" {
+		return ""
+	}
+	_, hint := Explain(err)
+	return HintText(hint)
+}
+
 // withHint returns r, if it is at least a warning, with the hint of its error at
 // the end, unless it has a hint.
-// A hint for all errors of a kind is not added: it is written for a command that
-// ends.
 func withHint(r slog.Record) slog.Record {
 	if r.Level < slog.LevelWarn {
 		return r
 	}
 	hint, has := "", false
 	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok && a.Key == "error" && signer.Hint(err) != "" {
-			_, hint = Explain(err)
+		if err, ok := a.Value.Any().(error); ok && a.Key == "error" {
+			hint = LogHint(err)
 		}
 		has = has || a.Key == "hint"
 		return true

@@ -211,7 +211,7 @@ func (f *renewFlags) print(a front.App, s renew.Status, renewed bool) error {
 	if s.Unsupported != nil {
 		fmt.Fprintf(&b, "problem      %s\nhint         %s\n", front.OneLine(s.Unsupported.Error()), hintOf(s.Unsupported))
 	}
-	if s.Failures == 0 && s.Problem != "" {
+	if s.IsWaiting() {
 		fmt.Fprintf(&b, "requested    %s\n", front.OneLine(s.Problem))
 	}
 	if s.Undeployed {

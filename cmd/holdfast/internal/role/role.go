@@ -42,10 +42,11 @@ type Setup struct {
 // A Role is an open role. Its credentials are renewed while Keep runs. Its
 // fields must not be changed. It is safe for concurrent use.
 type Role struct {
-	Name   string
-	Port   int // port of this role only; 0: none
-	ARN    string
-	Region string
+	Name      string
+	Port      int // port of this role only; 0: none
+	ARN       string
+	Region    string
+	KeyScheme string // of the reference of the key
 
 	Identity *rotate.Identity // key and certificate
 	Cache    *credentials.Cache
@@ -65,7 +66,7 @@ func (s Setup) Open(ctx context.Context, a front.App, renewed func(credentials.C
 	config.CertificateName = s.Key.CertificateName()
 	tried := make(chan struct{})
 	r := &Role{
-		Name: s.Name, Port: s.Port, Region: config.TrustAnchorRegion(),
+		Name: s.Name, Port: s.Port, Region: config.TrustAnchorRegion(), KeyScheme: s.Key.KeyScheme(a),
 		Cache: &credentials.Cache{Logger: config.Logger, Now: a.Now}, Tried: tried,
 	}
 	r.ARN, _ = s.Chain.Role(config)

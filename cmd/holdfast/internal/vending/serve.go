@@ -70,7 +70,7 @@ func (f *serveFlags) addListening(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.daemon.Hosts, "host", nil, "additional host `name` that clients may use for this server; can be repeated")
 	fs.IntVar(&f.daemon.HopLimit, "hop-limit", 64, "IP hop `limit` of responses, 1 to 255")
 	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast or in the folder for temporary files)")
-	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
+	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for a status page, /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
