@@ -41,6 +41,8 @@ func blobCases(*pki) (all []badInput) {
 	sign("a FIFO", front.ExitOther, "fifo: is a FIFO", "standard input", fifo("fifo"), "fifo")
 	sign("an endless device", front.ExitOther, "/dev/zero", "file", same, "--signature", "s", "/dev/zero")
 	sign("a name with control characters", front.ExitNotFound, "?[31m", "name", same, "\x1b[31m")
+	sign("a request to Roles Anywhere", front.ExitOther, "request.txt: is the text of a request", "do not sign it",
+		write("request.txt", []byte("AWS4-X509-ECDSA-SHA256\n20261130T000000Z\n")), "request.txt")
 	sign("standard input without a signature", front.ExitUsage, "--signature is not given", "--signature app.sig", same, "-")
 	sign("standard input twice", front.ExitUsage, "both the content and the key", "file", same, "--certificate=", "--private-key", "-", "--signature", "s", "-")
 	sign("an old signature", front.ExitOther, "app.sig: file already exists", "--force", write("app.sig"), "app")

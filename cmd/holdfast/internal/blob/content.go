@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bufio"
 	"context"
 	"crypto"
 	"errors"
@@ -125,12 +126,16 @@ func (c content) readNow(ctx context.Context, hash crypto.Hash, whole bool) (s s
 		digester, sum = h, func() []byte { return h.Sum(nil) }
 	}
 	chunk := make([]byte, 256<<10)
+	r := bufio.NewReader(c.r)
+	if start, _ := r.Peek(len(requestPrefix)); string(start) == requestPrefix { // the loop meets its error
+		return s, errRequest()
+	}
 	for err == nil {
 		if ctx.Err() != nil {
 			return s, context.Cause(ctx)
 		}
 		var n int
-		n, err = c.r.Read(chunk)
+		n, err = r.Read(chunk)
 		_, _ = digester.Write(chunk[:n]) // never fails
 		if whole {
 			s.message = append(s.message, chunk[:n]...)
@@ -147,6 +152,16 @@ func (c content) readNow(ctx context.Context, hash crypto.Hash, whole bool) (s s
 		s.digest = sum()
 	}
 	return s, nil
+}
+
+// requestPrefix is how a string to sign of IAM Roles Anywhere begins, for each kind of key.
+const requestPrefix = "AWS4-X509-"
+
+// errRequest returns the error for content whose signature would be that of a request: with
+// it, somebody else could get credentials for the certificate of the key.
+func errRequest() error {
+	return signer.WithHint(errors.New("is the text of a request to IAM Roles Anywhere, not a file to publish"),
+		"do not sign it, and find out where it comes from: its signature gives AWS credentials to whoever has it")
 }
 
 // isLong reports whether the content is known to be longer than maxMessage. The size of

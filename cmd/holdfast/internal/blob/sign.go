@@ -49,8 +49,8 @@ A key that signs the content itself signs at most 64 MiB, and every key of an
 ssh-agent at most 256 KiB. For other keys the content can have any size.
 
 Use a key of its own for this, and not one with which IAM Roles Anywhere is
-used: a file can be the text of a request to AWS. docs/sign-blob.md says what a
-signature proves.`,
+used. The text of a request to IAM Roles Anywhere is refused. docs/sign-blob.md
+says what a signature proves.`,
 		Example: `  holdfast sign-blob --certificate release.pem \
       --private-key 'pkcs11:token=release;object=release' SHA256SUMS
   holdfast sign-blob --private-key key.pem --signature - SHA256SUMS > raw.sig
