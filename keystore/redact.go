@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // Excerpt returns the part of a text from a user that an error may show. The text
@@ -159,7 +159,7 @@ func suggestsSecret(name string) bool {
 // attributeNames has the attributes of the schemes whose references consist of
 // attributes. The value of any other attribute can be a secret under the name that
 // another program gives it.
-var attributeNames = table.Table[string, []string]{
+var attributeNames = lookup.Table[string, []string]{
 	{"pkcs11", []string{
 		"token", "manufacturer", "serial", "model", "library-manufacturer", "library-description", "library-version", "slot-description", "slot-manufacturer", "slot-id",
 		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path", "isolation",

@@ -8,12 +8,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // upperBounds are the maximum lengths of values in characters, by attribute type
 // (RFC 5280, appendix A.1). A country is exactly two letters.
-var upperBounds = table.Table[string, int]{
+var upperBounds = lookup.Table[string, int]{
 	{"2.5.4.3", 64}, {"2.5.4.5", 64}, {"2.5.4.6", 2}, {"2.5.4.7", 128}, {"2.5.4.8", 128}, {"2.5.4.10", 64}, {"2.5.4.11", 64},
 	{"2.5.4.12", 64}, {"2.5.4.65", 128}, {"1.2.840.113549.1.9.1", 255},
 }
@@ -105,7 +105,7 @@ func attributeName(oid string) string {
 }
 
 // attributeNames are the names of attribute types (RFC 4519, section 2).
-var attributeNames = table.Table[string, string]{
+var attributeNames = lookup.Table[string, string]{
 	{"2.5.4.3", "CN"}, {"2.5.4.5", "serialNumber"}, {"2.5.4.6", "C"}, {"2.5.4.7", "L"}, {"2.5.4.8", "ST"}, {"2.5.4.10", "O"}, {"2.5.4.11", "OU"},
 	{"2.5.4.12", "title"}, {"0.9.2342.19200300.100.1.25", "DC"}, {"1.2.840.113549.1.9.1", "emailAddress"},
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -19,14 +19,14 @@ type arn struct {
 // arnResource checks the part of an ARN after the resource type and a slash.
 // Sources: IAM Roles Anywhere API Reference, GetTrustAnchor and GetProfile; IAM
 // User Guide, "IAM identifiers".
-var arnResource = table.Table[string, func(string) bool]{
+var arnResource = lookup.Table[string, func(string) bool]{
 	{"trust-anchor", isUUID},
 	{"profile", isUUID},
 	{"role", awsservice.IsRolePath},
 }
 
 // arnHint names the field and the expected form of each ARN.
-var arnHint = table.Table[string, string]{
+var arnHint = lookup.Table[string, string]{
 	{"trust-anchor", "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID, or with :alias/trust-anchor/NAME at the end"},
 	{"profile", "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end"},
 	{"role", "set Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME"},

@@ -4,7 +4,7 @@ import (
 	"cmp"
 
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 var (
@@ -16,7 +16,7 @@ var (
 )
 
 // forms describe the values of a Go type in TOML.
-var forms = table.Table[string, string]{
+var forms = lookup.Table[string, string]{
 	{"slice", `a list, such as ["a", "b"]`},
 	{"string", `a text in quotation marks, such as "a"`},
 	{"boolean", "true or false"},

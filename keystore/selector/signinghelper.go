@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -17,7 +17,7 @@ import (
 const maxSigningHelper = 2*maxDN + 4<<10
 
 // signingHelperKeys maps the keys of aws_signing_helper to our attributes.
-var signingHelperKeys = table.Table[string, string]{{"x509Subject", "subject"}, {"x509Issuer", "issuer"}, {"x509Serial", "serial"}}
+var signingHelperKeys = lookup.Table[string, string]{{"x509Subject", "subject"}, {"x509Issuer", "issuer"}, {"x509Serial", "serial"}}
 
 // ParseSigningHelper parses the value of the flag --cert-selector of
 // aws_signing_helper, such as

@@ -12,7 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -44,7 +44,7 @@ var (
 )
 
 // kinds says what a file is, for errors.
-var kinds = table.Table[string, string]{
+var kinds = lookup.Table[string, string]{
 	{evidenceType, "evidence of a TPM"},
 	{wrappedType, "a wrapped certificate"},
 	{claimsType, "claims of a token"},

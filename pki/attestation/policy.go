@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -35,7 +35,7 @@ type bank struct {
 }
 
 // banks has the names of tpm2-tools.
-var banks = table.Table[string, bank]{
+var banks = lookup.Table[string, bank]{
 	{"sha1", bank{tpm2.TPMAlgSHA1, 20}},
 	{"sha256", bank{tpm2.TPMAlgSHA256, 32}},
 	{"sha384", bank{tpm2.TPMAlgSHA384, 48}},

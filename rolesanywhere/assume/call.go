@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
@@ -171,7 +171,7 @@ func apiError(server awsservice.Server, resp *http.Response, body []byte, now ti
 }
 
 // timeCodes are the codes of errors that a wrong local clock can cause.
-var timeCodes = table.Table[string, bool]{{"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
+var timeCodes = lookup.Table[string, bool]{{"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
 
 // A clockError is an error response that a wrong local clock can explain.
 type clockError struct {

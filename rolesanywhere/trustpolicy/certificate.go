@@ -10,7 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // MaxIdentity is the maximum length of role session names and source identities
@@ -29,7 +29,7 @@ const (
 // attributeNames holds the last parts of tag names. The user guide lists the
 // first six and says that every recognizable attribute is mapped. The other
 // names are from RFC 4519, in upper case.
-var attributeNames = table.Table[string, string]{
+var attributeNames = lookup.Table[string, string]{
 	{"2.5.4.3", "CN"},
 	{"2.5.4.6", "C"},
 	{"2.5.4.10", "O"},

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/strictjson"
 )
 
@@ -39,13 +39,13 @@ const (
 	allValues            // ForAllValues: true if the key is missing
 )
 
-var sets = table.Table[string, set]{{"ForAnyValue", anyValue}, {"ForAllValues", allValues}}
+var sets = lookup.Table[string, set]{{"ForAnyValue", anyValue}, {"ForAllValues", allValues}}
 
 // operators holds the operators for strings and ARNs. ArnEquals is the same as
 // ArnLike.
 //
 // Source: AWS IAM User Guide, "IAM JSON policy elements: Condition operators".
-var operators = table.Table[string, operator]{
+var operators = lookup.Table[string, operator]{
 	{"StringEquals", operator{match: matchExact}},
 	{"StringNotEquals", operator{match: matchExact, negated: true}},
 	{"StringEqualsIgnoreCase", operator{match: matchFold}},

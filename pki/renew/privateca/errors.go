@@ -12,7 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -142,7 +142,7 @@ func isInProgress(err error) bool {
 }
 
 // timeCodes are the codes of errors that a wrong local clock can cause.
-var timeCodes = table.Table[string, bool]{{"InvalidSignatureException", true}, {"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
+var timeCodes = lookup.Table[string, bool]{{"InvalidSignatureException", true}, {"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
 
 // A clockError is an error response that a wrong local clock can explain.
 type clockError struct {

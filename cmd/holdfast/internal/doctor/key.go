@@ -13,8 +13,8 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/sshwire"
-	"github.com/holdfast-dev/holdfast/internal/table"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -129,7 +129,7 @@ func (p *patient) heldResult(tries string, count keystore.Tries) result {
 const enterOnce = "Enter the PIN yourself once."
 
 // deviceLists add a command that lists the devices of a backend, by its name.
-var deviceLists = table.Table[string, func(*patient, result) result]{
+var deviceLists = lookup.Table[string, func(*patient, result) result]{
 	{"tpm", (*patient).listTPMs},
 	{"spiffe", (*patient).listWorkloadAPI},
 	{"sshagent", func(_ *patient, r result) result { return r.with("ssh-add", "-l") }},

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 const (
@@ -15,7 +15,7 @@ const (
 	textColumn = 24 // after the longest name
 )
 
-var colors = table.Table[state, string]{{ok, "\x1b[32m"}, {warning, "\x1b[33m"}, {fault, "\x1b[31m"}, {skipped, "\x1b[2m"}}
+var colors = lookup.Table[state, string]{{ok, "\x1b[32m"}, {warning, "\x1b[33m"}, {fault, "\x1b[31m"}, {skipped, "\x1b[2m"}}
 
 // write writes one result: the state, the name, what was seen, and below it the
 // hint and the command.

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -35,7 +35,7 @@ func (f *osStore) addSelector(fs *pflag.FlagSet) {
 }
 
 // osStores maps operating systems to the schemes of their key stores.
-var osStores = table.Table[string, string]{{"windows", "winstore"}, {"darwin", "keychain"}}
+var osStores = lookup.Table[string, string]{{"windows", "winstore"}, {"darwin", "keychain"}}
 
 const thisOS = runtime.GOOS
 

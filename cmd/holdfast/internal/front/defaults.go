@@ -3,11 +3,11 @@ package front
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // shells has the help texts of the completion command for each shell.
-var shells = table.Table[string, struct{ long, example string }]{
+var shells = lookup.Table[string, struct{ long, example string }]{
 	{"bash", struct{ long, example string }{`Prints completions for bash. They require the bash-completion package.`,
 		`  # in the current shell:
   source <(holdfast completion bash)

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/holdfast-dev/holdfast/internal/table"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -146,7 +146,7 @@ func Similar(name string, names ...string) string {
 	return similar[max(0, slices.Index(similar, name))]
 }
 
-var valueForms = table.Table[string, string]{
+var valueForms = lookup.Table[string, string]{
 	{"bool", "true or false"},
 	{"int", "a whole number"},
 	{"float64", "a number"},

@@ -19,8 +19,8 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
-	"github.com/holdfast-dev/holdfast/internal/table"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -35,7 +35,7 @@ var (
 	digests = []string{"SHA256", "SHA384", "SHA512"}
 	formats = []string{"json", "text", "bin"}
 
-	digestHash = table.Table[string, crypto.Hash]{{"SHA256", crypto.SHA256}, {"SHA384", crypto.SHA384}, {"SHA512", crypto.SHA512}}
+	digestHash = lookup.Table[string, crypto.Hash]{{"SHA256", crypto.SHA256}, {"SHA384", crypto.SHA384}, {"SHA512", crypto.SHA512}}
 )
 
 // SignString returns the command that signs a fixed text.

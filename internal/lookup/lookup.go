@@ -1,8 +1,8 @@
-// Package table has constant tables. A map in a package variable is built whenever a
+// Package lookup has constant tables. A map in a package variable is built whenever a
 // process starts; a table of constants is data of the program, which costs a process
 // nothing until it looks something up. Keys are found one after the other, so a table
 // should have at most some hundred.
-package table
+package lookup
 
 // A Table is a list of keys and their values. Each key is there once.
 type Table[K comparable, V any] []struct {
