@@ -27,7 +27,7 @@ import (
 
 // benchSession runs an emulator in this process and returns the folder of a
 // PKI that it trusts and the arguments that reach it.
-func benchSession(b *testing.B) (dir string, args []string, ca *signertest.CA) {
+func benchSession(b testing.TB) (dir string, args []string, ca *signertest.CA) {
 	b.Helper()
 	dir = b.TempDir()
 	ca = signertest.NewCA(b, "root")

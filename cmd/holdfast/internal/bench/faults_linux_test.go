@@ -1,0 +1,78 @@
+package bench
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// faultBudgets are the page faults of commands beyond those of the floor: a program that
+// links the same libraries and only says hello (testdata/floor). docs/performance.md says
+// where they come from.
+var faultBudgets = []struct {
+	name   string
+	budget int
+}{
+	{"version", 15},
+	{"cold", 145},
+	{"cached", 45},
+}
+
+// Where a page fault is dear, such as in virtual machines within virtual machines, the
+// time of a call follows their number, which does not depend on the load of the machine.
+// The least of several runs counts, because threads of the runtime start at different
+// times.
+func TestFaults(t *testing.T) {
+	dir, args, _ := benchSession(t)
+	holdfast, floor := staticBinary(t, dir, ".."+"/.."), staticBinary(t, dir, "./testdata/floor")
+	call := withKey(args, dir, "p256")
+	cached := append(slices.Clone(call), "--cache")
+	lines := map[string][]string{"version": {holdfast, "version"}, "cold": append([]string{holdfast}, call...), "cached": append([]string{holdfast}, cached...)}
+	env := []string{"HOME=" + dir, "XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}
+	minimum := leastFaults(t, env, []string{floor})
+	t.Logf("floor: %d page faults", minimum)
+	for _, b := range faultBudgets {
+		if n := leastFaults(t, env, lines[b.name]); n > minimum+b.budget {
+			t.Errorf("%s: %d page faults, %d more than the floor, want at most %d more", b.name, n, n-minimum, b.budget)
+		} else {
+			t.Logf("%s: %d page faults, %d more than the floor", b.name, n, n-minimum)
+		}
+	}
+}
+
+// staticBinary builds a static binary without the race detector, as in the releases.
+func staticBinary(t testing.TB, dir, pkg string) string {
+	t.Helper()
+	out := filepath.Join(dir, filepath.Base(pkg)+".static")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", out, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if msg, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, msg)
+	}
+	return out
+}
+
+// leastFaults returns the least number of page faults of several runs of a command.
+func leastFaults(t testing.TB, env, line []string) int {
+	t.Helper()
+	const runs = 20
+	least := -1
+	for range runs {
+		cmd := exec.Command(line[0], line[1:]...)
+		cmd.Env = env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if out, err := cmd.Output(); err != nil || len(out) == 0 {
+			t.Fatalf("%s: %v\n%s", line, err, &stderr)
+		}
+		faults := int(cmd.ProcessState.SysUsage().(*syscall.Rusage).Minflt)
+		if least < 0 || faults < least {
+			least = faults
+		}
+	}
+	return least
+}
