@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -161,6 +162,7 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 		until time.Time
 	}
 	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (m result, err error) {
+		stack.Grow()
 		config := s.config
 		if config.Transport, err = s.connection.Transport(); err != nil {
 			return m, err
