@@ -114,7 +114,7 @@ func (k Key) InFiles(ctx context.Context, a front.App, opts keystore.Options) bo
 		if info, err := os.Stat(path); !isFile || err != nil || !info.Mode().IsRegular() {
 			return false
 		}
-		if name, err := a.Store.BackendOf(ctx, ref, opts); err != nil || name != keystore.SchemeFile {
+		if name, err := a.Store.BackendOf(ctx, ref, opts); err != nil || name != "file" {
 			return false
 		}
 	}
