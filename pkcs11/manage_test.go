@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"testing"
-
 )
 
 // configOf returns a Config for the module of b. p enters the PIN.
