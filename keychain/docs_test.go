@@ -41,10 +41,10 @@ func TestErrorsInDocs(t *testing.T) {
 		code   int
 	}
 	want := make(map[error]bool)
-	for domain, codes := range meanings {
-		for code, m := range codes {
-			if m.is != nil {
-				want[error{domain, code}] = true
+	for _, domain := range meanings {
+		for _, code := range domain.Value {
+			if code.Value.is != nil {
+				want[error{domain.Key, code.Key}] = true
 			}
 		}
 	}
@@ -54,7 +54,7 @@ func TestErrorsInDocs(t *testing.T) {
 			domain := native.OSStatusDomain
 			for _, d := range []string{"CryptoTokenKit", "LocalAuthentication"} {
 				if strings.Contains(part, d) {
-					domain = map[bool]string{true: d, false: "com.apple." + d}[meanings[d] != nil]
+					domain = map[bool]string{true: d, false: "com.apple." + d}[meanings.Has(d)]
 				}
 			}
 			for _, digits := range number.FindAllString(part, -1) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keychain/internal/native"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -34,12 +35,12 @@ func (e Error) Is(target error) bool {
 	if other, ok := target.(Error); ok {
 		return e.Domain == other.Domain && e.Code == other.Code
 	}
-	is := meanings[e.Domain][e.Code].is
-	return is != nil && is == target
+	is := meanings.Get(e.Domain).Get(e.Code).is
+	return is != nil && *is == target
 }
 
 // Hint is found by [signer.Hint].
-func (e Error) Hint() string { return meanings[e.Domain][e.Code].hint }
+func (e Error) Hint() string { return meanings.Get(e.Domain).Get(e.Code).hint }
 
 // asError converts a [native.Error] to an [Error]. It returns other errors
 // unchanged.
@@ -53,7 +54,7 @@ func asError(err error) error {
 
 // A meaning is the meaning of a code.
 type meaning struct {
-	is   error // the error that errors.Is matches; nil: none
+	is   *error // the variable of the error that errors.Is matches; nil: none
 	hint string
 }
 
@@ -70,43 +71,43 @@ const (
 // meanings has the meanings of the error codes of macOS, by domain. A code can
 // mean something else in each domain: -4 is "not implemented", "canceled by the
 // user" or "canceled by the system". Sources: SecBase.h, TKError.h and LAError.h.
-var meanings = map[string]map[int]meaning{
-	native.OSStatusDomain: {
-		-4:     {errors.ErrUnsupported, "macOS does not support this operation for this type of key"},                                               // errSecUnimplemented
-		-50:    {nil, "this is a bug in Holdfast or macOS: run it again with Config.Logger and report it"},                                          // errSecParam
-		-128:   {signer.ErrPINRequired, hintCanceled},                                                                                               // errSecUserCanceled
-		-2070:  {signer.ErrUnavailable, hintUnlock + "; if the keychain is unlocked, allow access to the key with security set-key-partition-list"}, // errSecInternalComponent
-		-25291: {signer.ErrUnavailable, hintNoKeychain},                                                                                             // errSecNotAvailable
-		-25293: {signer.ErrPINIncorrect, hintPassword},                                                                                              // errSecAuthFailed
-		-25294: {signer.ErrUnavailable, hintNoKeychain},                                                                                             // errSecNoSuchKeychain
-		-25300: {signer.ErrNotFound, "the private key is missing: import it together with its certificate"},                                         // errSecItemNotFound
-		-25307: {signer.ErrUnavailable, hintNoKeychain},                                                                                             // errSecNoDefaultKeychain
-		-25308: {signer.ErrPINRequired, hintUnlock},                                                                                                 // errSecInteractionNotAllowed
-		-25315: {signer.ErrPINRequired, hintUnlock},                                                                                                 // errSecInteractionRequired
-		-25320: {signer.ErrUnavailable, "the Mac is in dark wake and cannot show a dialog: try again when it is awake"},                             // errSecInDarkWake
-		-34018: {errors.ErrUnsupported, hintEntitlement},                                                                                            // errSecMissingEntitlement
-	},
-	"CryptoTokenKit": {
-		-1: {errors.ErrUnsupported, "the token does not support this operation"},                                                        // TKErrorCodeNotImplemented
-		-2: {signer.ErrUnavailable, hintToken},                                                                                          // TKErrorCodeCommunicationError
-		-3: {signer.ErrUnavailable, hintToken},                                                                                          // TKErrorCodeCorruptedData
-		-4: {signer.ErrPINRequired, hintCanceled},                                                                                       // TKErrorCodeCanceledByUser
-		-5: {signer.ErrPINIncorrect, "check the PIN; a few incorrect PINs lock the card"},                                               // TKErrorCodeAuthenticationFailed
-		-6: {signer.ErrNotFound, hintToken},                                                                                             // TKErrorCodeObjectNotFound
-		-7: {signer.ErrUnavailable, hintToken},                                                                                          // TKErrorCodeTokenNotFound
-		-8: {errors.ErrUnsupported, "the token does not support this signature algorithm"},                                              // TKErrorCodeBadParameter
-		-9: {signer.ErrPINRequired, "the token requires a PIN and no dialog can be shown: run it in the session of the logged-in user"}, // TKErrorCodeAuthenticationNeeded
-	},
-	"com.apple.LocalAuthentication": {
-		-1:    {signer.ErrPINIncorrect, "try again: Touch ID or the password was not accepted"},                                  // LAErrorAuthenticationFailed
-		-2:    {signer.ErrPINRequired, hintCanceled},                                                                             // LAErrorUserCancel
-		-3:    {signer.ErrPINRequired, hintCanceled},                                                                             // LAErrorUserFallback
-		-4:    {signer.ErrPINRequired, hintCanceled},                                                                             // LAErrorSystemCancel
-		-5:    {signer.ErrUnavailable, hintTouchID},                                                                              // LAErrorPasscodeNotSet
-		-6:    {signer.ErrUnavailable, hintTouchID},                                                                              // LAErrorBiometryNotAvailable
-		-7:    {signer.ErrUnavailable, hintTouchID},                                                                              // LAErrorBiometryNotEnrolled
-		-8:    {signer.ErrPINLocked, "Touch ID is locked after too many failed attempts: log in with the password to unlock it"}, // LAErrorBiometryLockout
-		-9:    {signer.ErrPINRequired, hintCanceled},                                                                             // LAErrorAppCancel
-		-1004: {signer.ErrPINRequired, hintUnlock},                                                                               // LAErrorNotInteractive
-	},
+var meanings = lookup.Table[string, lookup.Table[int, meaning]]{
+	{native.OSStatusDomain, lookup.Table[int, meaning]{
+		{-4, meaning{&errors.ErrUnsupported, "macOS does not support this operation for this type of key"}},                                                  // errSecUnimplemented
+		{-50, meaning{nil, "this is a bug in Holdfast or macOS: run it again with Config.Logger and report it"}},                                             // errSecParam
+		{-128, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                                                // errSecUserCanceled
+		{-2070, meaning{&signer.ErrUnavailable, hintUnlock + "; if the keychain is unlocked, allow access to the key with security set-key-partition-list"}}, // errSecInternalComponent
+		{-25291, meaning{&signer.ErrUnavailable, hintNoKeychain}},                                                                                            // errSecNotAvailable
+		{-25293, meaning{&signer.ErrPINIncorrect, hintPassword}},                                                                                             // errSecAuthFailed
+		{-25294, meaning{&signer.ErrUnavailable, hintNoKeychain}},                                                                                            // errSecNoSuchKeychain
+		{-25300, meaning{&signer.ErrNotFound, "the private key is missing: import it together with its certificate"}},                                        // errSecItemNotFound
+		{-25307, meaning{&signer.ErrUnavailable, hintNoKeychain}},                                                                                            // errSecNoDefaultKeychain
+		{-25308, meaning{&signer.ErrPINRequired, hintUnlock}},                                                                                                // errSecInteractionNotAllowed
+		{-25315, meaning{&signer.ErrPINRequired, hintUnlock}},                                                                                                // errSecInteractionRequired
+		{-25320, meaning{&signer.ErrUnavailable, "the Mac is in dark wake and cannot show a dialog: try again when it is awake"}},                            // errSecInDarkWake
+		{-34018, meaning{&errors.ErrUnsupported, hintEntitlement}},                                                                                           // errSecMissingEntitlement
+	}},
+	{"CryptoTokenKit", lookup.Table[int, meaning]{
+		{-1, meaning{&errors.ErrUnsupported, "the token does not support this operation"}},                                                        // TKErrorCodeNotImplemented
+		{-2, meaning{&signer.ErrUnavailable, hintToken}},                                                                                          // TKErrorCodeCommunicationError
+		{-3, meaning{&signer.ErrUnavailable, hintToken}},                                                                                          // TKErrorCodeCorruptedData
+		{-4, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                                       // TKErrorCodeCanceledByUser
+		{-5, meaning{&signer.ErrPINIncorrect, "check the PIN; a few incorrect PINs lock the card"}},                                               // TKErrorCodeAuthenticationFailed
+		{-6, meaning{&signer.ErrNotFound, hintToken}},                                                                                             // TKErrorCodeObjectNotFound
+		{-7, meaning{&signer.ErrUnavailable, hintToken}},                                                                                          // TKErrorCodeTokenNotFound
+		{-8, meaning{&errors.ErrUnsupported, "the token does not support this signature algorithm"}},                                              // TKErrorCodeBadParameter
+		{-9, meaning{&signer.ErrPINRequired, "the token requires a PIN and no dialog can be shown: run it in the session of the logged-in user"}}, // TKErrorCodeAuthenticationNeeded
+	}},
+	{"com.apple.LocalAuthentication", lookup.Table[int, meaning]{
+		{-1, meaning{&signer.ErrPINIncorrect, "try again: Touch ID or the password was not accepted"}},                                  // LAErrorAuthenticationFailed
+		{-2, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                             // LAErrorUserCancel
+		{-3, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                             // LAErrorUserFallback
+		{-4, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                             // LAErrorSystemCancel
+		{-5, meaning{&signer.ErrUnavailable, hintTouchID}},                                                                              // LAErrorPasscodeNotSet
+		{-6, meaning{&signer.ErrUnavailable, hintTouchID}},                                                                              // LAErrorBiometryNotAvailable
+		{-7, meaning{&signer.ErrUnavailable, hintTouchID}},                                                                              // LAErrorBiometryNotEnrolled
+		{-8, meaning{&signer.ErrPINLocked, "Touch ID is locked after too many failed attempts: log in with the password to unlock it"}}, // LAErrorBiometryLockout
+		{-9, meaning{&signer.ErrPINRequired, hintCanceled}},                                                                             // LAErrorAppCancel
+		{-1004, meaning{&signer.ErrPINRequired, hintUnlock}},                                                                            // LAErrorNotInteractive
+	}},
 }

@@ -60,8 +60,8 @@ func TestMeanings(t *testing.T) {
 		{touch, -1004, signer.ErrPINRequired, "LAErrorNotInteractive"},
 	}
 	inTable := 0
-	for _, codes := range meanings {
-		inTable += len(codes)
+	for _, domain := range meanings {
+		inTable += len(domain.Value)
 	}
 	if inTable != len(all) {
 		t.Errorf("%d errors have a meaning, %d are tested", inTable, len(all))
@@ -72,8 +72,9 @@ func TestMeanings(t *testing.T) {
 		if !errors.As(err, &e) || e != (Error{"Call", test.domain, test.code, "m"}) {
 			t.Errorf("%s: %v does not keep its code", test.name, err)
 		}
-		for domain, codes := range meanings {
-			for code := range codes {
+		for _, codes := range meanings {
+			for _, code := range codes.Value.Keys() {
+				domain := codes.Key
 				same := domain == test.domain && code == test.code
 				if got := errors.Is(err, Error{Domain: domain, Code: code}); got != same {
 					t.Errorf("errors.Is(%s, %s %d) is %t", test.name, domain, code, got)

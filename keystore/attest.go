@@ -83,10 +83,13 @@ type (
 	}
 )
 
-var (
-	errNoDevice = signer.WithHint(fmt.Errorf("the key is not in a TPM: %w", errors.ErrUnsupported), "generate a key in the TPM, as in tpm:path=key.pem")
-	errNoTPM    = signer.WithHint(fmt.Errorf("the certificate is wrapped for a key in a TPM: %w", errors.ErrUnsupported), "name the key for which the evidence was made, as in tpm:path=key.pem")
-)
+func noDevice() error {
+	return signer.WithHint(fmt.Errorf("the key is not in a TPM: %w", errors.ErrUnsupported), "generate a key in the TPM, as in tpm:path=key.pem")
+}
+
+func noTPM() error {
+	return signer.WithHint(fmt.Errorf("the certificate is wrapped for a key in a TPM: %w", errors.ErrUnsupported), "name the key for which the evidence was made, as in tpm:path=key.pem")
+}
 
 // Attest reports the origin of the key that ref names; see [Attester]. An error is
 // a [*RefError] or a [*signer.Error].
@@ -100,7 +103,7 @@ func (s *Store) Attest(ctx context.Context, ref Ref, endorsementKey KeyType, opt
 	}
 	a, ok := b.(Attester)
 	if !ok {
-		return Attestation{}, wrap(b, op, ref, errNoDevice)
+		return Attestation{}, wrap(b, op, ref, noDevice())
 	}
 	done, err := a.Attest(ctx, ref, endorsementKey, call)
 	return done, wrap(b, op, ref, err)
@@ -118,7 +121,7 @@ func (s *Store) Activate(ctx context.Context, ref Ref, c Credential, opts Option
 	}
 	a, ok := b.(Activator)
 	if !ok {
-		return nil, wrap(b, op, ref, errNoTPM)
+		return nil, wrap(b, op, ref, noTPM())
 	}
 	secret, err := a.Activate(ctx, ref, c, call)
 	return secret, wrap(b, op, ref, err)

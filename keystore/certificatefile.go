@@ -118,7 +118,7 @@ func writeFile(path string, text []byte, info fs.FileInfo) error {
 	f := atomicfile.File{Name: path, Temporary: filepath.Base(path) + temporary}
 	f.Prepare = func(t *os.File) error {
 		if held, err := filelock.TryLock(t); err == nil && !held {
-			return errRemoved
+			return fs.ErrNotExist // as if it had not been there
 		}
 		if info == nil {
 			return t.Chmod(certificateMode)
@@ -127,7 +127,7 @@ func writeFile(path string, text []byte, info fs.FileInfo) error {
 	}
 	removeLeftovers(path)
 	err := f.Replace(text)
-	for n := 1; (errors.Is(err, errRemoved) || isInUse(err)) && n < maxAttempts; n++ {
+	for n := 1; (errors.Is(err, fs.ErrNotExist) || isInUse(err)) && n < maxAttempts; n++ {
 		time.Sleep(time.Duration(n) * attemptPause)
 		err = f.Replace(text)
 	}
@@ -136,10 +136,6 @@ func writeFile(path string, text []byte, info fs.FileInfo) error {
 	}
 	return f.SyncFolder()
 }
-
-// errRemoved is the error of a temporary file that another process took for a
-// leftover, in the moments before and after it was locked.
-var errRemoved = fs.ErrNotExist
 
 // maxAttempts is how often a file is written if other processes remove its
 // temporary file, or on Windows have the file open. The pause before each further

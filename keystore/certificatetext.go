@@ -39,14 +39,23 @@ func hasCertificate(data []byte) bool {
 	return slices.ContainsFunc(pemBlocks(data), func(b pemBlock) bool { return isCertificateLabel(b.label) })
 }
 
-var (
-	errOtherContents = signer.WithHint(fmt.Errorf("contains something other than certificates and is not replaced: %w", fs.ErrExist),
-		"choose another file with Installation.File")
-	errOtherKey = signer.WithHint(fmt.Errorf("contains no certificate for the key of the new certificate and is not replaced: %w", fs.ErrExist),
+func otherContents() error {
+	return notReplaced("contains something other than certificates and is not replaced", "choose another file with Installation.File")
+}
+
+func otherKey() error {
+	return notReplaced("contains no certificate for the key of the new certificate and is not replaced",
 		"check that the new certificate is for this key; to keep the file, choose another one with Installation.File; to replace it, use Installation.Replace")
-	errMore = signer.WithHint(fmt.Errorf("contains more than the certificate of the key and its issuers, and is not replaced: %w", fs.ErrExist),
+}
+
+func more() error {
+	return notReplaced("contains more than the certificate of the key and its issuers, and is not replaced",
 		"choose another file with Installation.File, or replace it with Installation.Replace")
-)
+}
+
+func notReplaced(text, hint string) error {
+	return signer.WithHint(fmt.Errorf("%s: %w", text, fs.ErrExist), hint)
+}
 
 // mayReplace refuses to replace a file that contains anything but certificates
 // and comments, such as text between them. Without replace, it also refuses
@@ -59,11 +68,11 @@ func mayReplace(data []byte, leaves []*x509.Certificate, replace bool) error {
 			block, after := pem.Decode(text)
 			if block == nil || !isCertificateLabel(block.Type) || !bytes.HasPrefix(text, []byte(pemBegin)) ||
 				bytes.Count(text[:len(text)-len(after)], []byte(pemBegin)) > 1 {
-				return errOtherContents
+				return otherContents()
 			}
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
-				return errOtherContents
+				return otherContents()
 			}
 			old = append(old, c)
 			text = after
@@ -71,16 +80,16 @@ func mayReplace(data []byte, leaves []*x509.Certificate, replace bool) error {
 	} else if len(bytes.TrimSpace(data)) > 0 {
 		var err error
 		if old, err = x509.ParseCertificates(data); err != nil {
-			return errOtherContents
+			return otherContents()
 		}
 	}
 	switch theirs := belonging(old, leaves); {
 	case replace || len(old) == 0:
 		return nil
 	case !slices.ContainsFunc(old, func(c *x509.Certificate) bool { return isForOneOf(c, leaves) }):
-		return errOtherKey
+		return otherKey()
 	case len(theirs) < len(old):
-		return errMore
+		return more()
 	}
 	return nil
 }

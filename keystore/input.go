@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -110,6 +111,7 @@ func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMod
 		mode fs.FileMode
 	}
 	c, inTime, err := await.InGrace(ctx, readGrace, func() (c contents, err error) {
+		stack.Grow()
 		c.data, c.mode, err = readFileNow(ctx, path, limit)
 		return c, err
 	}, func(c contents) { clear(c.data) })
@@ -176,13 +178,15 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 // readStdin abandons its goroutine at the timeout: a read of standard input
 // cannot be interrupted, and the process is about to end.
 func readStdin(ctx context.Context, r io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stdinTimeout, errStdinTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, stdinTimeout, stdinLate())
 	defer cancel()
 	return await.Result(ctx, func() ([]byte, error) { return readAll(r, MaxInput) }, nil)
 }
 
-var errStdinTimeout = signer.WithHint(fmt.Errorf("standard input did not end within %v", stdinTimeout),
-	"close standard input, or check the program that writes to it")
+func stdinLate() error {
+	return signer.WithHint(fmt.Errorf("standard input did not end within %v", stdinTimeout),
+		"close standard input, or check the program that writes to it")
+}
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("is larger than %d KiB", limit>>10)

@@ -142,7 +142,7 @@ func (c Call) PINSource(source Ref) (PINFunc, error) {
 		return nil, fmt.Errorf("pin-source: %w", &RefError{"", errEmpty})
 	case !c.store.isPINSource(source): // shown is only a scheme that cannot be the start of the PIN
 		shown := "…"
-		if slices.Contains(foreignSources, source.Scheme) {
+		if slices.Contains(foreignSources, source.Scheme) || slices.Contains(secretSchemes, source.Scheme) {
 			shown = source.Scheme + ":…"
 		}
 		return nil, signer.WithHint(fmt.Errorf("pin-source: %w", &RefError{shown, errors.New("is neither file:PATH nor env:NAME")}),
@@ -182,8 +182,8 @@ func (o Options) permitted(ask PINFunc) PINFunc {
 }
 
 // foreignSources are the schemes of the sources of secrets that other programs have,
-// and words that are sources only without a colon.
-var foreignSources = append([]string{"cmd", "exec", "fd", "stdin", "vault", "prompt", "pinentry"}, secretSchemes...)
+// besides [secretSchemes], and words that are sources only without a colon.
+var foreignSources = []string{"cmd", "exec", "fd", "stdin", "vault", "prompt", "pinentry"}
 
 // isPINSource reports whether a PIN can be read from a reference of this
 // scheme: from a file, a variable or, unless s is nil, an [Unsealer] of s.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
@@ -29,18 +30,21 @@ func isInherited(path string) bool {
 
 // pipes has the contents of the inherited pipes that were read. A pipe can be read
 // only once, but a key is opened again, for example after its device was lost.
-var pipes = struct {
+var pipes struct {
+	made sync.Once // at the first pipe
 	turn
 	contents map[string][]byte
-}{newTurn(), make(map[string][]byte)}
+}
 
-var errPipeTimeout = signer.WithHint(fmt.Errorf("the pipe did not end within %v", stdinTimeout),
-	"check the program that writes to the pipe")
+func pipeLate() error {
+	return signer.WithHint(fmt.Errorf("the pipe did not end within %v", stdinTimeout), "check the program that writes to the pipe")
+}
 
 // readPipe reads the inherited pipe f with this path, which is open without
 // blocking, or returns a copy of what was read before. The wait for its end is
 // bounded, like that for standard input.
 func readPipe(ctx context.Context, f *os.File, path string, limit int64) ([]byte, error) {
+	pipes.made.Do(func() { pipes.turn, pipes.contents = newTurn(), make(map[string][]byte) })
 	if err := pipes.take(ctx); err != nil {
 		return nil, err
 	}
@@ -54,7 +58,7 @@ func readPipe(ctx context.Context, f *os.File, path string, limit int64) ([]byte
 			}
 			defer f.Close()
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, stdinTimeout, errPipeTimeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, stdinTimeout, pipeLate())
 		defer cancel()
 		stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) }) // where pipes have deadlines
 		defer stop()

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // Excerpt returns the part of a text from a user that an error may show. The text
@@ -43,7 +45,7 @@ func withoutKey(s string) string {
 		return s[:start] + "…"
 	}
 	scheme, rest, _ := cutScheme(s)
-	if _, known := attributeNames[scheme]; !known && looksLikeKey(rest) {
+	if _, known := attributeNames.Find(scheme); !known && looksLikeKey(rest) {
 		return scheme + ":…"
 	}
 	if looksLikeKey(s) {
@@ -157,28 +159,28 @@ func suggestsSecret(name string) bool {
 // attributeNames has the attributes of the schemes whose references consist of
 // attributes. The value of any other attribute can be a secret under the name that
 // another program gives it.
-var attributeNames = map[string][]string{
-	"pkcs11": {
+var attributeNames = lookup.Table[string, []string]{
+	{"pkcs11", []string{
 		"token", "manufacturer", "serial", "model", "library-manufacturer", "library-description", "library-version", "slot-description", "slot-manufacturer", "slot-id",
 		"object", "type", "id", "pin-source", "pin-value", "module-name", "module-path", "isolation",
-	},
-	"exec":     {"program", "key", "pin-source"},
-	"tpm":      {"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"},
-	"winstore": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"},
-	"keychain": {"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"},
-	"sshagent": {"sha256", "comment", "public", "socket"},
-	"spiffe":   {"socket", "id", "hint"},
+	}},
+	{"exec", []string{"program", "key", "pin-source"}},
+	{"tpm", []string{"path", "handle", "device", "pin-source", "pin-value", "parent-auth-source", "parent", "pcrs"}},
+	{"winstore", []string{"subject", "issuer", "serial", "sha256", "sha1", "newest", "location", "store", "ui", "key", "provider"}},
+	{"keychain", []string{"subject", "issuer", "serial", "sha256", "sha1", "newest", "label", "token"}},
+	{"sshagent", []string{"sha256", "comment", "public", "socket"}},
+	{"spiffe", []string{"socket", "id", "hint"}},
 }
 
 // isAttribute reports whether references of a scheme have an attribute. For the
 // schemes that are not in [attributeNames], it assumes so unless the name suggests
 // a secret and no other scheme has it.
 func isAttribute(scheme, name string) bool {
-	if known, ok := attributeNames[scheme]; ok {
+	if known, ok := attributeNames.Find(scheme); ok {
 		return slices.Contains(known, name)
 	}
-	for _, known := range attributeNames {
-		if slices.Contains(known, name) {
+	for _, of := range attributeNames {
+		if slices.Contains(of.Value, name) {
 			return true
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -83,7 +82,7 @@ func (m muteModule) config(t *testing.T, uri string) Config {
 
 // A module that does not answer holds no operation for longer than its context.
 func TestMuteModule(t *testing.T) {
-	gen := keyGenerators[keystore.P256]
+	gen := ecGenerator(ckmECKeyPairGen, ckkEC, p256OID)
 	for _, test := range []struct {
 		function string
 		nth      int
@@ -137,7 +136,7 @@ var muteOperations = map[string]func(t *testing.T, m muteModule, cfg Config) err
 	"Attest": func(_ *testing.T, m muteModule, cfg Config) error { return attestMute(m, cfg) },
 	"Generate": func(_ *testing.T, m muteModule, cfg Config) error {
 		cfg.URI.Object = "new"
-		k, err := generate(m.ctx, cfg, keyGenerators[keystore.P256], m.table)
+		k, err := generate(m.ctx, cfg, ecGenerator(ckmECKeyPairGen, ckkEC, p256OID), m.table)
 		if err == nil {
 			err = k.Close()
 		}

@@ -61,7 +61,7 @@ func visiblePublics(cfg Config, table *modules) (pubs []crypto.PublicKey, err er
 	for _, o := range found {
 		kind, err := ulong(o.values[ckaKeyType])
 		if err == nil {
-			err = o.load(mod, session, publicParts[kind])
+			err = o.load(mod, session, publicParts.Get(kind))
 		}
 		pub, parseErr := parsePublic(kind, o.values)
 		if errors.Join(err, parseErr) != nil {

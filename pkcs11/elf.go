@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // An elfClass contains the offsets of fields in ELF files of one class, in
@@ -15,9 +17,9 @@ type elfClass struct {
 	word                    func([]byte) uint64
 }
 
-var elfClasses = map[byte]elfClass{
-	1: {28, 42, 44, 32, 4, 16, func(b []byte) uint64 { return uint64(binary.NativeEndian.Uint32(b)) }},
-	2: {32, 54, 56, 56, 8, 32, binary.NativeEndian.Uint64},
+var elfClasses = lookup.Table[byte, elfClass]{
+	{1, elfClass{28, 42, 44, 32, 4, 16, func(b []byte) uint64 { return uint64(binary.NativeEndian.Uint32(b)) }}},
+	{2, elfClass{32, 54, 56, 56, 8, 32, func(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }}},
 }
 
 // checkELF returns an error if an ELF file is truncated: the dynamic linker
@@ -40,7 +42,7 @@ func checkELF(path string) error {
 	if _, err := f.ReadAt(h[:], 0); err != nil || string(h[:4]) != "\x7fELF" {
 		return nil
 	}
-	class, ok := elfClasses[h[4]]
+	class, ok := elfClasses.Find(h[4])
 	if !ok || int(binary.NativeEndian.Uint16(h[class.phentsize:])) != class.size {
 		return nil
 	}

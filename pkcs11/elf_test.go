@@ -12,7 +12,7 @@ import (
 // elfFile returns the headers of an ELF file of a class. A segment is an offset
 // and a size.
 func elfFile(class byte, segments ...[2]uint64) []byte {
-	c := elfClasses[class]
+	c := elfClasses.Get(class)
 	data := make([]byte, 64+len(segments)*c.size)
 	copy(data, "\x7fELF")
 	data[4] = class
@@ -61,7 +61,7 @@ func TestCheckELF(t *testing.T) {
 			{"a truncated table", elfFile(class, [2]uint64{0, end})[:end-1], true},
 			{"65535 segments", func() []byte {
 				d := elfFile(class)
-				binary.NativeEndian.PutUint16(d[elfClasses[class].phnum:], 1<<16-1)
+				binary.NativeEndian.PutUint16(d[elfClasses.Get(class).phnum:], 1<<16-1)
 				return d
 			}(), true},
 		} {

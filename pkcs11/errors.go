@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -56,46 +57,46 @@ const (
 // An errorKind explains a return value to users and callers.
 type errorKind struct {
 	text string
-	is   error // the error that errors.Is matches; nil: none
-	lost bool  // the session or the token is lost; a new session may work
+	is   *error // the variable of the error that errors.Is matches; nil: none
+	lost bool   // the session or the token is lost; a new session may work
 }
 
-var errorKinds = map[Error]errorKind{
-	ckrHostMemory:             {"out of memory", nil, false},
-	ckrSlotIDInvalid:          {"slot no longer exists", signer.ErrUnavailable, true},
-	ckrGeneralError:           {"general error", signer.ErrUnavailable, true},
-	ckrFunctionFailed:         {"function failed", nil, false},
-	ckrDeviceError:            {"device error", signer.ErrUnavailable, true},
-	ckrDeviceMemory:           {"device is out of memory", signer.ErrUnavailable, false},
-	ckrDeviceRemoved:          {"device was removed", signer.ErrUnavailable, true},
-	ckrFunctionNotSupported:   {"function not supported by the module", errors.ErrUnsupported, false},
-	ckrKeyHandleInvalid:       {"key no longer exists", signer.ErrUnavailable, true},
-	ckrKeyTypeInconsistent:    {"key type does not match the mechanism", errors.ErrUnsupported, false},
-	ckrKeyFunctionNotPermit:   {"key is not permitted to sign", errors.ErrUnsupported, false},
-	ckrMechanismInvalid:       {"mechanism not supported by the token", errors.ErrUnsupported, false},
-	ckrMechanismParamInvalid:  {"mechanism parameter not supported by the token", errors.ErrUnsupported, false},
-	ckrObjectHandleInvalid:    {"object no longer exists", signer.ErrUnavailable, true},
-	ckrOperationActive:        {"another operation is active in the session", nil, true},
-	ckrOperationNotInit:       {"operation was terminated", nil, true},
-	ckrPINIncorrect:           {"PIN incorrect", signer.ErrPINIncorrect, false},
-	ckrPINInvalid:             {"PIN contains characters that the token does not accept", signer.ErrPINIncorrect, false},
-	ckrPINLenRange:            {"PIN is too short or too long", signer.ErrPINIncorrect, false},
-	ckrPINExpired:             {"PIN expired", signer.ErrPINLocked, false},
-	ckrPINLocked:              {"PIN locked", signer.ErrPINLocked, false},
-	ckrSessionClosed:          {"session was closed", signer.ErrUnavailable, true},
-	ckrSessionCount:           {"too many sessions", signer.ErrUnavailable, true},
-	ckrSessionHandleInvalid:   {"session no longer exists", signer.ErrUnavailable, true},
-	ckrTokenNotPresent:        {"token is not present", signer.ErrUnavailable, true},
-	ckrTokenNotRecognized:     {"token is not recognized", signer.ErrUnavailable, false},
-	ckrTokenWriteProtected:    {"token is write-protected", errors.ErrUnsupported, false},
-	ckrUserNotLoggedIn:        {"not logged in", signer.ErrPINRequired, true},
-	ckrUserPINNotInit:         {"the user PIN is not set", signer.ErrPINRequired, false},
-	ckrUserAnotherLoggedIn:    {"the security officer is logged in", signer.ErrUnavailable, false},
-	ckrCryptokiNotInitialized: {"module was finalized", signer.ErrUnavailable, true},
+var errorKinds = lookup.Table[Error, errorKind]{
+	{ckrHostMemory, errorKind{"out of memory", nil, false}},
+	{ckrSlotIDInvalid, errorKind{"slot no longer exists", &signer.ErrUnavailable, true}},
+	{ckrGeneralError, errorKind{"general error", &signer.ErrUnavailable, true}},
+	{ckrFunctionFailed, errorKind{"function failed", nil, false}},
+	{ckrDeviceError, errorKind{"device error", &signer.ErrUnavailable, true}},
+	{ckrDeviceMemory, errorKind{"device is out of memory", &signer.ErrUnavailable, false}},
+	{ckrDeviceRemoved, errorKind{"device was removed", &signer.ErrUnavailable, true}},
+	{ckrFunctionNotSupported, errorKind{"function not supported by the module", &errors.ErrUnsupported, false}},
+	{ckrKeyHandleInvalid, errorKind{"key no longer exists", &signer.ErrUnavailable, true}},
+	{ckrKeyTypeInconsistent, errorKind{"key type does not match the mechanism", &errors.ErrUnsupported, false}},
+	{ckrKeyFunctionNotPermit, errorKind{"key is not permitted to sign", &errors.ErrUnsupported, false}},
+	{ckrMechanismInvalid, errorKind{"mechanism not supported by the token", &errors.ErrUnsupported, false}},
+	{ckrMechanismParamInvalid, errorKind{"mechanism parameter not supported by the token", &errors.ErrUnsupported, false}},
+	{ckrObjectHandleInvalid, errorKind{"object no longer exists", &signer.ErrUnavailable, true}},
+	{ckrOperationActive, errorKind{"another operation is active in the session", nil, true}},
+	{ckrOperationNotInit, errorKind{"operation was terminated", nil, true}},
+	{ckrPINIncorrect, errorKind{"PIN incorrect", &signer.ErrPINIncorrect, false}},
+	{ckrPINInvalid, errorKind{"PIN contains characters that the token does not accept", &signer.ErrPINIncorrect, false}},
+	{ckrPINLenRange, errorKind{"PIN is too short or too long", &signer.ErrPINIncorrect, false}},
+	{ckrPINExpired, errorKind{"PIN expired", &signer.ErrPINLocked, false}},
+	{ckrPINLocked, errorKind{"PIN locked", &signer.ErrPINLocked, false}},
+	{ckrSessionClosed, errorKind{"session was closed", &signer.ErrUnavailable, true}},
+	{ckrSessionCount, errorKind{"too many sessions", &signer.ErrUnavailable, true}},
+	{ckrSessionHandleInvalid, errorKind{"session no longer exists", &signer.ErrUnavailable, true}},
+	{ckrTokenNotPresent, errorKind{"token is not present", &signer.ErrUnavailable, true}},
+	{ckrTokenNotRecognized, errorKind{"token is not recognized", &signer.ErrUnavailable, false}},
+	{ckrTokenWriteProtected, errorKind{"token is write-protected", &errors.ErrUnsupported, false}},
+	{ckrUserNotLoggedIn, errorKind{"not logged in", &signer.ErrPINRequired, true}},
+	{ckrUserPINNotInit, errorKind{"the user PIN is not set", &signer.ErrPINRequired, false}},
+	{ckrUserAnotherLoggedIn, errorKind{"the security officer is logged in", &signer.ErrUnavailable, false}},
+	{ckrCryptokiNotInitialized, errorKind{"module was finalized", &signer.ErrUnavailable, true}},
 }
 
 func (e Error) Error() string {
-	if k, ok := errorKinds[e]; ok {
+	if k, ok := errorKinds.Find(e); ok {
 		return fmt.Sprintf("%s (CKR 0x%x)", k.text, uint(e))
 	}
 	return fmt.Sprintf("the module returned CKR 0x%x", uint(e))
@@ -104,18 +105,18 @@ func (e Error) Error() string {
 // Is reports whether target is the error that corresponds to e, for
 // [errors.Is].
 func (e Error) Is(target error) bool {
-	k, ok := errorKinds[e]
-	return ok && k.is != nil && k.is == target
+	k, ok := errorKinds.Find(e)
+	return ok && k.is != nil && *k.is == target
 }
 
-var errorHints = map[Error]string{
-	ckrCryptokiNotInitialized: "another part of this program has finalized the module: open the key again, and let only one library of a program use a module",
-	ckrKeyFunctionNotPermit:   "use a key with the attribute CKA_SIGN; this creates one: pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME",
-	ckrUserPINNotInit:         "set the user PIN as the security officer: pkcs11-tool --module PATH --login --login-type so --init-pin",
+var errorHints = lookup.Table[Error, string]{
+	{ckrCryptokiNotInitialized, "another part of this program has finalized the module: open the key again, and let only one library of a program use a module"},
+	{ckrKeyFunctionNotPermit, "use a key with the attribute CKA_SIGN; this creates one: pkcs11-tool --module PATH --login --keypairgen --key-type EC:prime256v1 --usage-sign --label NAME"},
+	{ckrUserPINNotInit, "set the user PIN as the security officer: pkcs11-tool --module PATH --login --login-type so --init-pin"},
 }
 
 // Hint returns the hint for [signer.Hint].
-func (e Error) Hint() string { return errorHints[e] }
+func (e Error) Hint() string { return errorHints.Get(e) }
 
 // errLogin marks an error of C_Login after which the token may have received
 // the PIN.
@@ -126,7 +127,7 @@ var errLogin = errors.New("login")
 // may have counted it as incorrect.
 func lost(err error) bool {
 	var e Error
-	return errors.As(err, &e) && errorKinds[e].lost && !errors.Is(err, errLogin)
+	return errors.As(err, &e) && errorKinds.Get(e).lost && !errors.Is(err, errLogin)
 }
 
 // lostWhileReading is like lost, for errors of reading objects. It is false for

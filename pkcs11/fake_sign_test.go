@@ -74,9 +74,9 @@ func rawSignature(key crypto.Signer, m mechanism, input []byte) ([]byte, error) 
 	case ckmRSA:
 		return rsa.SignPKCS1v15(nil, key.(*rsa.PrivateKey), 0, input)
 	case ckmRSAPSS:
-		for hash, kind := range pssHashes {
-			if kind.ckm == m.pss.hash && kind.ckg == m.pss.mgf {
-				return rsa.SignPSS(rand.Reader, key.(*rsa.PrivateKey), hash, input, &rsa.PSSOptions{SaltLength: int(m.pss.saltLen)})
+		for _, hash := range pssHashes {
+			if hash.Value.ckm == m.pss.hash && hash.Value.ckg == m.pss.mgf {
+				return rsa.SignPSS(rand.Reader, key.(*rsa.PrivateKey), hash.Key, input, &rsa.PSSOptions{SaltLength: int(m.pss.saltLen)})
 			}
 		}
 		return nil, ckrMechanismParamInvalid
@@ -120,7 +120,7 @@ func (f *fakeModule) generateKeyPair(session uint, m mechanism, public, private 
 		bits, _ := ulong(value(public, ckaModulusBits))
 		key, err = rsa.GenerateKey(rand.Reader, int(bits))
 	case ckmECKeyPairGen:
-		var curve elliptic.Curve = curves[string(value(public, ckaECParams))]
+		var curve elliptic.Curve = curves.Get(string(value(public, ckaECParams)))()
 		key, err = ecdsa.GenerateKey(curve, rand.Reader)
 	case ckmEdwardsKeyPairGen:
 		_, key, err = ed25519.GenerateKey(rand.Reader)

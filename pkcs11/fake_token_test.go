@@ -103,9 +103,9 @@ func publicAttributes(pub crypto.PublicKey) map[uint][]byte {
 		if err != nil {
 			panic(err)
 		}
-		for der, curve := range curves {
-			if curve == pub.Curve {
-				return map[uint][]byte{ckaKeyType: ulongBytes(ckkEC), ckaECParams: []byte(der), ckaECPoint: derOctets(point)}
+		for _, curve := range curves {
+			if curve.Value() == pub.Curve {
+				return map[uint][]byte{ckaKeyType: ulongBytes(ckkEC), ckaECParams: []byte(curve.Key), ckaECPoint: derOctets(point)}
 			}
 		}
 	case ed25519.PublicKey:

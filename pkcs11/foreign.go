@@ -4,37 +4,38 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // foreignNames maps names that other tools use to the attributes of RFC 7512.
-var foreignNames = map[string]string{
-	"label":         "object",
-	"name":          "object",
-	"key":           "object",
-	"objecttype":    "type",
-	"object-type":   "type",
-	"object-id":     "id",
-	"keyid":         "id",
-	"key-id":        "id",
-	"token-label":   "token",
-	"slot":          "slot-id",
-	"slotid":        "slot-id",
-	"serial-number": "serial",
-	"module":        "module-path",
-	"lib":           "module-path",
-	"library":       "module-path",
-	"library-path":  "module-path",
-	"pin":           "pin-source",
-	"pinfile":       "pin-source",
-	"pin-file":      "pin-source",
+var foreignNames = lookup.Table[string, string]{
+	{"label", "object"},
+	{"name", "object"},
+	{"key", "object"},
+	{"objecttype", "type"},
+	{"object-type", "type"},
+	{"object-id", "id"},
+	{"keyid", "id"},
+	{"key-id", "id"},
+	{"token-label", "token"},
+	{"slot", "slot-id"},
+	{"slotid", "slot-id"},
+	{"serial-number", "serial"},
+	{"module", "module-path"},
+	{"lib", "module-path"},
+	{"library", "module-path"},
+	{"library-path", "module-path"},
+	{"pin", "pin-source"},
+	{"pinfile", "pin-source"},
+	{"pin-file", "pin-source"},
 }
 
 // misplaced returns the error for an attribute that does not belong into a
 // component. It does not show the value, which can be a PIN.
 func misplaced(name string, in uriComponent) error {
 	lower := strings.ToLower(name)
-	right, foreign := foreignNames[strings.ReplaceAll(lower, "_", "-")]
+	right, foreign := foreignNames.Find(strings.ReplaceAll(lower, "_", "-"))
 	if !foreign {
 		right = lower
 	}

@@ -17,20 +17,35 @@ type keyGenerator struct {
 	params    []attribute // for the template of the public key
 }
 
-var keyGenerators = map[keystore.KeyType]keyGenerator{
-	keystore.RSA2048: rsaGenerator(2048),
-	keystore.RSA3072: rsaGenerator(3072),
-	keystore.RSA4096: rsaGenerator(4096),
-	keystore.P256:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07")}}},
-	keystore.P384:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x22")}}},
-	keystore.P521:    {ckmECKeyPairGen, ckkEC, []attribute{{ckaECParams, []byte("\x06\x05\x2b\x81\x04\x00\x23")}}},
-	// The curve name as a PrintableString, which modules accepted before
-	// they accepted the object identifier (PKCS #11 v3.0, section 2.3.5).
-	keystore.Ed25519: {ckmEdwardsKeyPairGen, ckkECEdwards, []attribute{{ckaECParams, []byte("\x13\x0cedwards25519")}}},
+// keyGeneratorFor returns what makes a key of a type.
+func keyGeneratorFor(t keystore.KeyType) (gen keyGenerator, ok bool) {
+	switch t {
+	case keystore.RSA2048:
+		return rsaGenerator(2048), true
+	case keystore.RSA3072:
+		return rsaGenerator(3072), true
+	case keystore.RSA4096:
+		return rsaGenerator(4096), true
+	case keystore.P256:
+		return ecGenerator(ckmECKeyPairGen, ckkEC, p256OID), true
+	case keystore.P384:
+		return ecGenerator(ckmECKeyPairGen, ckkEC, p384OID), true
+	case keystore.P521:
+		return ecGenerator(ckmECKeyPairGen, ckkEC, p521OID), true
+	case keystore.Ed25519:
+		// The curve name as a PrintableString, which modules accepted before
+		// they accepted the object identifier (PKCS #11 v3.0, section 2.3.5).
+		return ecGenerator(ckmEdwardsKeyPairGen, ckkECEdwards, "\x13\x0cedwards25519"), true
+	}
+	return keyGenerator{}, false
 }
 
 func rsaGenerator(bits uint) keyGenerator {
 	return keyGenerator{ckmRSAKeyPairGen, ckkRSA, []attribute{{ckaModulusBits, bits}, {ckaPublicExponent, []byte{1, 0, 1}}}}
+}
+
+func ecGenerator(mechanism, keyType uint, curve string) keyGenerator {
+	return keyGenerator{mechanism, keyType, []attribute{{ckaECParams, []byte(curve)}}}
 }
 
 // idSize is the size of the IDs of new keys, in bytes.
@@ -42,7 +57,7 @@ const idSize = 8
 // extractable. If a key with the same label and ID exists, the error is
 // [fs.ErrExist].
 func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.KeySpec, call keystore.Call) (keystore.Key, error) {
-	gen, ok := keyGenerators[spec.Type]
+	gen, ok := keyGeneratorFor(spec.Type)
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"testing"
-
-	"github.com/holdfast-dev/holdfast/keystore"
 )
 
 // configOf returns a Config for the module of b. p enters the PIN.
@@ -26,7 +24,7 @@ func TestGeneratePromptsOnce(t *testing.T) {
 		token.limit = limit
 		b := newFixture(t, token)
 		p := person{pin: fakePIN}
-		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), keyGenerators[keystore.P256], b.table)
+		k, err := generate(t.Context(), b.configOf(t, "pkcs11:object=new", &p), ecGenerator(ckmECKeyPairGen, ckkEC, p256OID), b.table)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +66,7 @@ func TestGenerateErrors(t *testing.T) {
 			} else {
 				b.fail(test.call, ckrFunctionFailed)
 			}
-			k, err := generate(t.Context(), b.configOf(t, uri, &p), keyGenerators[keystore.P256], b.table)
+			k, err := generate(t.Context(), b.configOf(t, uri, &p), ecGenerator(ckmECKeyPairGen, ckkEC, p256OID), b.table)
 			if !errors.Is(err, test.want) || k != nil {
 				t.Errorf("%v, error %v, want %v", k, err, test.want)
 			}

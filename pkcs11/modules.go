@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -19,13 +20,13 @@ import (
 // loaded contains the modules that this process has initialized, by path. It is
 // the only package variable that changes: C_Initialize and C_Finalize affect
 // the whole process (PKCS #11 v3.1, section 5.4), so a module needs one owner.
-var loaded = modules{load: load, isolate: isolate, byPath: make(map[string]*sharedModule)}
+var loaded = modules{load: load, isolate: isolate}
 
 type modules struct {
 	mu      sync.Mutex
 	load    func(path string) (module, error) // in this process
 	isolate func(path, program string, env []string, begun func(abandoner), failed func()) (module, error)
-	byPath  map[string]*sharedModule
+	byPath  map[string]*sharedModule // nil: none yet
 
 	endedHelpers atomic.Int64 // see [keystore.Isolator]
 
@@ -81,6 +82,9 @@ func (m *modules) openAs(kind, path string, load func(*sharedModule) (module, er
 	s := m.known(kind, name, file)
 	if s == nil {
 		s = &sharedModule{path: path, name: name, file: file, owner: m, card: newLock(), keys: make(map[*Key]struct{})}
+		if m.byPath == nil {
+			m.byPath = make(map[string]*sharedModule)
+		}
 		m.byPath[name] = s
 	}
 	s.users++
@@ -251,34 +255,34 @@ func (s *sharedModule) explain(err error) error {
 // proxyPaths lists, by operating system, where p11-kit installs its proxy
 // module. The proxy provides the slots of all modules that are configured on
 // the system.
-var proxyPaths = map[string][]string{
-	"linux": {
+var proxyPaths = lookup.Table[string, []string]{
+	{"linux", []string{
 		"/usr/lib/*-linux-gnu*/p11-kit-proxy.so", // Debian, Ubuntu
 		"/usr/lib64/p11-kit-proxy.so",            // Fedora, RHEL, SUSE
 		"/usr/lib/p11-kit-proxy.so",              // Arch, Alpine
 		"/usr/local/lib/p11-kit-proxy.so",
 		"/run/current-system/sw/lib/p11-kit-proxy.so", // NixOS
 		"/home/linuxbrew/.linuxbrew/lib/p11-kit-proxy.so",
-	},
-	"darwin": {
+	}},
+	{"darwin", []string{
 		"/opt/homebrew/lib/p11-kit-proxy.dylib", // ARM
 		"/usr/local/lib/p11-kit-proxy.dylib",    // Intel
 		"/opt/local/lib/p11-kit-proxy.dylib",    // MacPorts
-	},
-	"freebsd": {"/usr/local/lib/p11-kit-proxy.so"},
-	"windows": {`C:\Program Files\p11-kit\bin\p11-kit-proxy.dll`},
+	}},
+	{"freebsd", []string{"/usr/local/lib/p11-kit-proxy.so"}},
+	{"windows", []string{`C:\Program Files\p11-kit\bin\p11-kit-proxy.dll`}},
 }
 
 // moduleDirs lists, by operating system, where a module-name is searched for.
-var moduleDirs = map[string][]string{
-	"linux": {"/usr/lib/*-linux-gnu*/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/pkcs11", "/usr/local/lib/pkcs11",
-		"/usr/lib/*-linux-gnu*", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/softhsm", "/usr/lib/*-linux-gnu*/softhsm", "/usr/lib64/softhsm"},
-	"darwin":  {"/opt/homebrew/lib", "/opt/homebrew/lib/pkcs11", "/usr/local/lib", "/usr/local/lib/pkcs11", "/Library/OpenSC/lib"},
-	"freebsd": {"/usr/local/lib", "/usr/local/lib/pkcs11"},
-	"windows": {`C:\Program Files\*\bin`, `C:\Windows\System32`},
+var moduleDirs = lookup.Table[string, []string]{
+	{"linux", []string{"/usr/lib/*-linux-gnu*/pkcs11", "/usr/lib64/pkcs11", "/usr/lib/pkcs11", "/usr/local/lib/pkcs11",
+		"/usr/lib/*-linux-gnu*", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/lib/softhsm", "/usr/lib/*-linux-gnu*/softhsm", "/usr/lib64/softhsm"}},
+	{"darwin", []string{"/opt/homebrew/lib", "/opt/homebrew/lib/pkcs11", "/usr/local/lib", "/usr/local/lib/pkcs11", "/Library/OpenSC/lib"}},
+	{"freebsd", []string{"/usr/local/lib", "/usr/local/lib/pkcs11"}},
+	{"windows", []string{`C:\Program Files\*\bin`, `C:\Windows\System32`}},
 }
 
-var moduleSuffix = map[string]string{"darwin": ".dylib", "windows": ".dll"}
+var moduleSuffix = lookup.Table[string, string]{{"darwin", ".dylib"}, {"windows", ".dll"}}
 
 // modulePath returns the path of the module that u names by module-path or by
 // module-name (RFC 7512, section 2.3: without "lib" and suffix). The default is
@@ -288,12 +292,12 @@ func modulePath(u URI) (string, error) {
 	case u.ModulePath != "":
 		return checkModule(u.ModulePath)
 	case u.ModuleName != "":
-		suffix := moduleSuffix[runtime.GOOS]
+		suffix := moduleSuffix.Get(runtime.GOOS)
 		if suffix == "" {
 			suffix = ".so"
 		}
 		var patterns []string
-		for _, dir := range moduleDirs[runtime.GOOS] {
+		for _, dir := range moduleDirs.Get(runtime.GOOS) {
 			for _, prefix := range []string{"lib", ""} {
 				patterns = append(patterns, filepath.Join(dir, prefix+u.ModuleName+suffix))
 			}
@@ -301,7 +305,7 @@ func modulePath(u URI) (string, error) {
 		return firstModule(fmt.Sprintf("PKCS #11 module %s not found", u.ModuleName), patterns,
 			"give the path of its file: ?module-path=… in the reference, or Config.Module")
 	}
-	return firstModule("p11-kit-proxy not found", proxyPaths[runtime.GOOS],
+	return firstModule("p11-kit-proxy not found", proxyPaths.Get(runtime.GOOS),
 		"install p11-kit, or give the path of the token's own module: ?module-path=… in the reference, or Config.Module")
 }
 

@@ -14,7 +14,12 @@ import (
 const defaultMaxSessions = 8
 
 // errRetired is the error of get after the connection of the pool was lost.
-var errRetired = fmt.Errorf("connection was lost: %w", signer.ErrUnavailable)
+var errRetired error = retired{}
+
+type retired struct{}
+
+func (retired) Error() string { return "connection was lost: " + signer.ErrUnavailable.Error() }
+func (retired) Unwrap() error { return signer.ErrUnavailable }
 
 // A pool contains sessions on one token. It opens sessions when they are needed
 // at the same time. After an error in a session, the pool closes the session,

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -43,7 +44,7 @@ func publicsFromToken(mod module, session uint, key object) (_ []crypto.PublicKe
 		return nil, false, err
 	}
 	if kind == ckkRSA {
-		if err := key.load(mod, session, publicParts[ckkRSA]); err != nil {
+		if err := key.load(mod, session, publicParts.Get(ckkRSA)); err != nil {
 			return nil, false, err
 		}
 		if len(key.values[ckaModulus]) > 0 && len(key.values[ckaPublicExponent]) > 0 {
@@ -85,7 +86,7 @@ func namedPublics(mod module, session uint, key object, kind uint) ([]crypto.Pub
 		if k, err := ulong(o.values[ckaKeyType]); err != nil || k != kind {
 			continue
 		}
-		if err := o.load(mod, session, publicParts[kind]); err != nil {
+		if err := o.load(mod, session, publicParts.Get(kind)); err != nil {
 			return nil, err
 		}
 		pub, err := parsePublic(kind, o.values)
@@ -110,10 +111,10 @@ func addPublic(pubs []crypto.PublicKey, pub crypto.PublicKey) []crypto.PublicKey
 }
 
 // publicParts maps a key type to the attributes of its public key.
-var publicParts = map[uint][]uint{
-	ckkRSA:       {ckaModulus, ckaPublicExponent},
-	ckkEC:        {ckaECParams, ckaECPoint},
-	ckkECEdwards: {ckaECPoint},
+var publicParts = lookup.Table[uint, []uint]{
+	{ckkRSA, []uint{ckaModulus, ckaPublicExponent}},
+	{ckkEC, []uint{ckaECParams, ckaECPoint}},
+	{ckkECEdwards, []uint{ckaECPoint}},
 }
 
 // load adds the values of more attribute types to o.values.
@@ -166,19 +167,35 @@ func validRSA(pub *rsa.PublicKey) bool {
 		pub.E >= 3 && pub.E <= 1<<31-1 && pub.E&1 == 1
 }
 
-// curves maps values of CKA_EC_PARAMS, DER-encoded object identifiers, to
-// curves.
-var curves = map[string]elliptic.Curve{
-	"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07": elliptic.P256(),
-	"\x06\x05\x2b\x81\x04\x00\x22":             elliptic.P384(),
-	"\x06\x05\x2b\x81\x04\x00\x23":             elliptic.P521(),
+// Values of CKA_EC_PARAMS: DER-encoded object identifiers (RFC 5480, section 2.1.1.1).
+const (
+	p256OID = "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
+	p384OID = "\x06\x05\x2b\x81\x04\x00\x22"
+	p521OID = "\x06\x05\x2b\x81\x04\x00\x23"
+)
+
+// curves maps values of CKA_EC_PARAMS to curves.
+var curves = lookup.Table[string, func() elliptic.Curve]{
+	{p256OID, elliptic.P256},
+	{p384OID, elliptic.P384},
+	{p521OID, elliptic.P521},
+}
+
+func isKnownCurve(c elliptic.Curve) bool {
+	for _, known := range curves {
+		if known.Value() == c {
+			return true
+		}
+	}
+	return false
 }
 
 func ecKey(values map[uint][]byte) (crypto.PublicKey, error) {
-	curve := curves[string(values[ckaECParams])]
-	if curve == nil {
+	named := curves.Get(string(values[ckaECParams]))
+	if named == nil {
 		return nil, fmt.Errorf("EC key on a curve other than P-256, P-384 and P-521: %w", errors.ErrUnsupported)
 	}
+	curve := named()
 	size := 1 + 2*((curve.Params().BitSize+7)/8)
 	pub, err := ecdsa.ParseUncompressedPublicKey(curve, octetString(values[ckaECPoint], size))
 	if err != nil {
@@ -214,7 +231,7 @@ func mayMatch(key object, pub crypto.PublicKey) bool {
 		n := bytes.TrimLeft(key.values[ckaModulus], "\x00")
 		return kind == ckkRSA && validRSA(pub) && (len(n) == 0 || bytes.Equal(n, pub.N.Bytes()))
 	case *ecdsa.PublicKey:
-		return kind == ckkEC && slices.Contains(slices.Collect(maps.Values(curves)), pub.Curve)
+		return kind == ckkEC && isKnownCurve(pub.Curve)
 	case ed25519.PublicKey:
 		return kind == ckkECEdwards
 	}

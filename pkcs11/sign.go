@@ -13,6 +13,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -29,11 +30,11 @@ type operation struct {
 }
 
 // pssHashes maps hash functions to CKM_ and CKG_ values for PSS.
-var pssHashes = map[crypto.Hash]struct{ ckm, ckg uint }{
-	crypto.SHA224: {ckmSHA224, ckgSHA224},
-	crypto.SHA256: {ckmSHA256, ckgSHA256},
-	crypto.SHA384: {ckmSHA384, ckgSHA384},
-	crypto.SHA512: {ckmSHA512, ckgSHA512},
+var pssHashes = lookup.Table[crypto.Hash, struct{ ckm, ckg uint }]{
+	{crypto.SHA224, struct{ ckm, ckg uint }{ckmSHA224, ckgSHA224}},
+	{crypto.SHA256, struct{ ckm, ckg uint }{ckmSHA256, ckgSHA256}},
+	{crypto.SHA384, struct{ ckm, ckg uint }{ckmSHA384, ckgSHA384}},
+	{crypto.SHA512, struct{ ckm, ckg uint }{ckmSHA512, ckgSHA512}},
 }
 
 func operationFor(pub crypto.PublicKey, m signer.Mechanism, digest []byte) (operation, error) {
@@ -41,7 +42,7 @@ func operationFor(pub crypto.PublicKey, m signer.Mechanism, digest []byte) (oper
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		if m.Padding == signer.PSS {
-			kind := pssHashes[m.Hash]
+			kind := pssHashes.Get(m.Hash)
 			return operation{mechanism{ckmRSAPSS, &pssParams{kind.ckm, kind.ckg, uint(m.SaltLen)}}, digest, unchanged, m, digest}, nil
 		}
 		return operation{mechanism{kind: ckmRSA}, append(signer.DigestInfo(m.Hash), digest...), unchanged, m, digest}, nil
@@ -204,11 +205,11 @@ func (k *Key) signIn(conn *connection, session uint, op operation, d *dialog) ([
 }
 
 // schemes maps mechanisms to the signature schemes of crypto/tls.
-var schemes = map[uint][]tls.SignatureScheme{
-	ckmRSAPSS: {tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512},
-	ckmRSA:    {tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512},
-	ckmECDSA:  {tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512},
-	ckmEdDSA:  {tls.Ed25519},
+var schemes = lookup.Table[uint, []tls.SignatureScheme]{
+	{ckmRSAPSS, []tls.SignatureScheme{tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512}},
+	{ckmRSA, []tls.SignatureScheme{tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512}},
+	{ckmECDSA, []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512}},
+	{ckmEdDSA, []tls.SignatureScheme{tls.Ed25519}},
 }
 
 // SignatureSchemes implements [signer.SchemeLimiter] with the mechanisms that
@@ -231,7 +232,7 @@ func (k *Key) findSchemes() []tls.SignatureScheme {
 	for _, kind := range mechanismsOf(k.pub) {
 		// If the token does not answer, assume that it supports all of them.
 		if err != nil || slices.Contains(listed, kind) {
-			all = append(all, schemes[kind]...)
+			all = append(all, schemes.Get(kind)...)
 		}
 	}
 	return all

@@ -30,7 +30,7 @@ func (Backend) GenerateSuccessor(ctx context.Context, ref keystore.Ref, spec key
 }
 
 func generateSuccessor(ctx context.Context, cfg Config, spec keystore.KeySpec, old crypto.PublicKey, table *modules) (keystore.Key, error) {
-	gen, ok := keyGenerators[spec.Type]
+	gen, ok := keyGeneratorFor(spec.Type)
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}

@@ -118,7 +118,7 @@ func oneToken(mod module, u URI) (token, error) {
 // one of which a token would match. It returns "" if there are none.
 func mismatch(mod module, u URI) string {
 	var wrong []string
-	for _, a := range pathAttributes {
+	for _, a := range inPath.attributes {
 		without := u
 		*a.field(&without) = ""
 		if without == u {

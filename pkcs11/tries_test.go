@@ -34,7 +34,7 @@ var operations = map[string]func(t *testing.T, b *fixture, cfg Config) error{
 	},
 	"generate": func(t *testing.T, b *fixture, cfg Config) error {
 		cfg.URI.Object, cfg.URI.ID = "new", "\x07"
-		_, err := generate(t.Context(), cfg, keyGenerators[keystore.P256], b.table)
+		_, err := generate(t.Context(), cfg, ecGenerator(ckmECKeyPairGen, ckkEC, p256OID), b.table)
 		return err
 	},
 	"install": func(t *testing.T, b *fixture, cfg Config) error {

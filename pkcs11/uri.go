@@ -39,30 +39,6 @@ type uriAttribute struct {
 	check func(string) error // nil: checkText
 }
 
-var pathAttributes = []uriAttribute{
-	{"token", func(u *URI) *string { return &u.Token }, nil},
-	{"manufacturer", func(u *URI) *string { return &u.Manufacturer }, nil},
-	{"serial", func(u *URI) *string { return &u.Serial }, nil},
-	{"model", func(u *URI) *string { return &u.Model }, nil},
-	{"library-manufacturer", func(u *URI) *string { return &u.LibraryManufacturer }, nil},
-	{"library-description", func(u *URI) *string { return &u.LibraryDescription }, nil},
-	{"library-version", func(u *URI) *string { return &u.LibraryVersion }, checkVersion},
-	{"slot-description", func(u *URI) *string { return &u.SlotDescription }, nil},
-	{"slot-manufacturer", func(u *URI) *string { return &u.SlotManufacturer }, nil},
-	{"slot-id", func(u *URI) *string { return &u.SlotID }, checkSlotID},
-	{"object", func(u *URI) *string { return &u.Object }, nil},
-	{"type", func(u *URI) *string { return &u.Type }, checkType},
-	{"id", func(u *URI) *string { return &u.ID }, func(string) error { return nil }},
-}
-
-var queryAttributes = []uriAttribute{
-	{"pin-source", func(u *URI) *string { return &u.PINSource }, nil},
-	{"pin-value", func(u *URI) *string { return &u.PINValue }, nil},
-	{"module-name", func(u *URI) *string { return &u.ModuleName }, checkModuleName},
-	{"module-path", func(u *URI) *string { return &u.ModulePath }, nil},
-	{"isolation", func(u *URI) *string { return &u.Isolation }, checkIsolation},
-}
-
 // ParseURI parses a PKCS #11 URI. RFC 7512 allows readers to ignore unknown
 // attributes; ParseURI refuses them, including vendor-specific attributes,
 // because a URI with a mistyped attribute would match too much. Errors do not
@@ -104,10 +80,29 @@ type uriComponent struct {
 	place            string // where the component stands
 }
 
-var (
-	inPath  = uriComponent{pathAttributes, ";", "&", `before "?", where ";" separates attributes`}
-	inQuery = uriComponent{queryAttributes, "&", "/?|", `after "?", where "&" separates attributes`}
-)
+var inPath = uriComponent{[]uriAttribute{
+	{"token", func(u *URI) *string { return &u.Token }, nil},
+	{"manufacturer", func(u *URI) *string { return &u.Manufacturer }, nil},
+	{"serial", func(u *URI) *string { return &u.Serial }, nil},
+	{"model", func(u *URI) *string { return &u.Model }, nil},
+	{"library-manufacturer", func(u *URI) *string { return &u.LibraryManufacturer }, nil},
+	{"library-description", func(u *URI) *string { return &u.LibraryDescription }, nil},
+	{"library-version", func(u *URI) *string { return &u.LibraryVersion }, checkVersion},
+	{"slot-description", func(u *URI) *string { return &u.SlotDescription }, nil},
+	{"slot-manufacturer", func(u *URI) *string { return &u.SlotManufacturer }, nil},
+	{"slot-id", func(u *URI) *string { return &u.SlotID }, checkSlotID},
+	{"object", func(u *URI) *string { return &u.Object }, nil},
+	{"type", func(u *URI) *string { return &u.Type }, checkType},
+	{"id", func(u *URI) *string { return &u.ID }, func(string) error { return nil }},
+}, ";", "&", `before "?", where ";" separates attributes`}
+
+var inQuery = uriComponent{[]uriAttribute{
+	{"pin-source", func(u *URI) *string { return &u.PINSource }, nil},
+	{"pin-value", func(u *URI) *string { return &u.PINValue }, nil},
+	{"module-name", func(u *URI) *string { return &u.ModuleName }, checkModuleName},
+	{"module-path", func(u *URI) *string { return &u.ModulePath }, nil},
+	{"isolation", func(u *URI) *string { return &u.Isolation }, checkIsolation},
+}, "&", "/?|", `after "?", where "&" separates attributes`}
 
 func (c uriComponent) find(name string) int {
 	return slices.IndexFunc(c.attributes, func(a uriAttribute) bool { return a.name == name })
@@ -268,9 +263,9 @@ func (u URI) String() string {
 			}
 		}
 	}
-	write(pathAttributes, ";", "-._~:@")
+	write(inPath.attributes, ";", "-._~:@")
 	separator = "?"
-	write(queryAttributes, "&", "-._~:@/")
+	write(inQuery.attributes, "&", "-._~:@/")
 	return b.String()
 }
 
@@ -298,12 +293,14 @@ func addToQuery(rest, name, value, excludedBy string) string {
 	case query != "":
 		rest += "&"
 	}
-	return rest + name + "=" + queryEscaper.Replace(url.PathEscape(value))
+	return rest + name + "=" + queryValue(url.PathEscape(value))
 }
 
-// queryEscaper converts the result of [url.PathEscape] to a value in a query
+// queryValue converts the result of [url.PathEscape] to a value in a query
 // (RFC 7512, section 2.3: pk11-qchar).
-var queryEscaper = strings.NewReplacer("%2F", "/", "&", "%26")
+func queryValue(escaped string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(escaped, "%2F", "/"), "&", "%26")
+}
 
 // encode percent-encodes all bytes except letters, digits and those in plain.
 func encode(s, plain string) string {

@@ -82,7 +82,7 @@ func formatAsP11Kit(u URI) string {
 		u.LibraryVersion += ".0"
 	}
 	var parts []string
-	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
+	for _, a := range slices.Concat(inPath.attributes, inQuery.attributes) {
 		if v := *a.field(&u); v != "" {
 			parts = append(parts, fmt.Sprintf("%s=%x", a.name, v))
 		}
@@ -99,7 +99,7 @@ var fixedSizes = map[string]int{
 
 // comparableWithP11Kit reports whether p11-kit can represent u.
 func comparableWithP11Kit(u URI) bool {
-	for _, a := range slices.Concat(pathAttributes, queryAttributes) {
+	for _, a := range slices.Concat(inPath.attributes, inQuery.attributes) {
 		v := *a.field(&u)
 		if n := fixedSizes[a.name]; n > 0 && (len(v) > n || strings.TrimRight(v, " ") != v) {
 			return false

@@ -85,20 +85,22 @@ func joined[T fmt.Stringer](values []T) string {
 }
 
 // withoutSpaces escapes the spaces within a name.
-var withoutSpaces = strings.NewReplacer(`\`, `\\`, " ", `\ `)
+func withoutSpaces(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, `\`, `\\`), " ", `\ `)
+}
 
 // list joins names by spaces. Two lists with the same text are the same.
 func list(names []string) string {
 	texts := make([]string, len(names))
 	for i, name := range names {
-		texts[i] = withoutSpaces.Replace(name)
+		texts[i] = withoutSpaces(name)
 	}
 	return strings.Join(texts, " ")
 }
 
 func keyUsageText(usage x509.KeyUsage) string {
 	var names []string
-	for name, u := range KeyUsages {
+	for name, u := range KeyUsages() {
 		if usage&u != 0 {
 			names = append(names, name)
 		}

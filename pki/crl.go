@@ -38,10 +38,12 @@ const (
 	PrivilegeWithdrawn   Reason = 9
 )
 
-// Reasons maps the names in RFC 5280 to reasons.
-var Reasons = map[string]Reason{
-	"unspecified": Unspecified, "keyCompromise": KeyCompromise, "affiliationChanged": AffiliationChanged,
-	"superseded": Superseded, "cessationOfOperation": CessationOfOperation, "privilegeWithdrawn": PrivilegeWithdrawn,
+// Reasons maps the names in RFC 5280 to reasons. The caller owns the map.
+func Reasons() map[string]Reason {
+	return map[string]Reason{
+		"unspecified": Unspecified, "keyCompromise": KeyCompromise, "affiliationChanged": AffiliationChanged,
+		"superseded": Superseded, "cessationOfOperation": CessationOfOperation, "privilegeWithdrawn": PrivilegeWithdrawn,
+	}
 }
 
 // CheckCRL returns an error if the issuer cannot sign revocation lists at the

@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -71,11 +72,11 @@ func namesOf(subject []byte, r x509.CertificateRequest) Names {
 // issued are rfc822Name, dNSName, uniformResourceIdentifier and iPAddress.
 var (
 	issuedTypes = []int{1, 2, 6, 7}
-	nameTypes   = map[int]string{0: "otherName", 3: "x400Address", 4: "directoryName", 5: "ediPartyName", 8: "registeredID"}
+	nameTypes   = lookup.Table[int, string]{{0, "otherName"}, {3, "x400Address"}, {4, "directoryName"}, {5, "ediPartyName"}, {8, "registeredID"}}
 )
 
 func nameType(name asn1.RawValue) string {
-	if text := nameTypes[name.Tag]; text != "" && name.Class == asn1.ClassContextSpecific {
+	if text := nameTypes.Get(name.Tag); text != "" && name.Class == asn1.ClassContextSpecific {
 		return text
 	}
 	return fmt.Sprintf("with the tag %d", name.Tag)

@@ -47,19 +47,24 @@ var (
 // Profiles returns the profiles that a CA can issue certificates with.
 func Profiles() []Profile { return []Profile{Client, Server, Intermediate} }
 
-// KeyUsages maps the names of RFC 5280, section 4.2.1.3, to key usages.
-var KeyUsages = map[string]x509.KeyUsage{
-	"digitalSignature": x509.KeyUsageDigitalSignature, "nonRepudiation": x509.KeyUsageContentCommitment,
-	"keyEncipherment": x509.KeyUsageKeyEncipherment, "dataEncipherment": x509.KeyUsageDataEncipherment,
-	"keyAgreement": x509.KeyUsageKeyAgreement, "keyCertSign": x509.KeyUsageCertSign, "cRLSign": x509.KeyUsageCRLSign,
-	"encipherOnly": x509.KeyUsageEncipherOnly, "decipherOnly": x509.KeyUsageDecipherOnly,
+// KeyUsages maps the names of RFC 5280, section 4.2.1.3, to key usages. The
+// caller owns the map.
+func KeyUsages() map[string]x509.KeyUsage {
+	return map[string]x509.KeyUsage{
+		"digitalSignature": x509.KeyUsageDigitalSignature, "nonRepudiation": x509.KeyUsageContentCommitment,
+		"keyEncipherment": x509.KeyUsageKeyEncipherment, "dataEncipherment": x509.KeyUsageDataEncipherment,
+		"keyAgreement": x509.KeyUsageKeyAgreement, "keyCertSign": x509.KeyUsageCertSign, "cRLSign": x509.KeyUsageCRLSign,
+		"encipherOnly": x509.KeyUsageEncipherOnly, "decipherOnly": x509.KeyUsageDecipherOnly,
+	}
 }
 
 // ExtKeyUsages maps the names of RFC 5280, section 4.2.1.12, to extended key
-// usages.
-var ExtKeyUsages = map[string]x509.ExtKeyUsage{
-	"serverAuth": x509.ExtKeyUsageServerAuth, "clientAuth": x509.ExtKeyUsageClientAuth, "codeSigning": x509.ExtKeyUsageCodeSigning,
-	"emailProtection": x509.ExtKeyUsageEmailProtection, "timeStamping": x509.ExtKeyUsageTimeStamping, "OCSPSigning": x509.ExtKeyUsageOCSPSigning,
+// usages. The caller owns the map.
+func ExtKeyUsages() map[string]x509.ExtKeyUsage {
+	return map[string]x509.ExtKeyUsage{
+		"serverAuth": x509.ExtKeyUsageServerAuth, "clientAuth": x509.ExtKeyUsageClientAuth, "codeSigning": x509.ExtKeyUsageCodeSigning,
+		"emailProtection": x509.ExtKeyUsageEmailProtection, "timeStamping": x509.ExtKeyUsageTimeStamping, "OCSPSigning": x509.ExtKeyUsageOCSPSigning,
+	}
 }
 
 // Check returns an error if the profile contradicts RFC 5280, or IAM Roles

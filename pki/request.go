@@ -254,18 +254,20 @@ var algorithms = []struct {
 }{
 	{isRSA, tls.PKCS1WithSHA256, x509.SHA256WithRSA},
 	{isRSA, tls.PSSWithSHA256, x509.SHA256WithRSAPSS},
-	{onCurve(elliptic.P256()), tls.ECDSAWithP256AndSHA256, x509.ECDSAWithSHA256},
-	{onCurve(elliptic.P384()), tls.ECDSAWithP384AndSHA384, x509.ECDSAWithSHA384},
-	{onCurve(elliptic.P521()), tls.ECDSAWithP521AndSHA512, x509.ECDSAWithSHA512},
+	{isP256, tls.ECDSAWithP256AndSHA256, x509.ECDSAWithSHA256},
+	{isP384, tls.ECDSAWithP384AndSHA384, x509.ECDSAWithSHA384},
+	{isP521, tls.ECDSAWithP521AndSHA512, x509.ECDSAWithSHA512},
 	{isEd25519, tls.Ed25519, x509.PureEd25519},
 }
 
 func isRSA(pub crypto.PublicKey) bool     { _, ok := pub.(*rsa.PublicKey); return ok }
 func isEd25519(pub crypto.PublicKey) bool { _, ok := pub.(ed25519.PublicKey); return ok }
 
-func onCurve(c elliptic.Curve) func(crypto.PublicKey) bool {
-	return func(pub crypto.PublicKey) bool {
-		k, ok := pub.(*ecdsa.PublicKey)
-		return ok && k.Curve == c
-	}
+func isP256(pub crypto.PublicKey) bool { return isOnCurve(pub, elliptic.P256()) }
+func isP384(pub crypto.PublicKey) bool { return isOnCurve(pub, elliptic.P384()) }
+func isP521(pub crypto.PublicKey) bool { return isOnCurve(pub, elliptic.P521()) }
+
+func isOnCurve(pub crypto.PublicKey, c elliptic.Curve) bool {
+	k, ok := pub.(*ecdsa.PublicKey)
+	return ok && k.Curve == c
 }

@@ -7,13 +7,15 @@ import (
 	"slices"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // upperBounds are the maximum lengths of values in characters, by attribute type
 // (RFC 5280, appendix A.1). A country is exactly two letters.
-var upperBounds = map[string]int{
-	"2.5.4.3": 64, "2.5.4.5": 64, "2.5.4.6": 2, "2.5.4.7": 128, "2.5.4.8": 128, "2.5.4.10": 64, "2.5.4.11": 64,
-	"2.5.4.12": 64, "2.5.4.65": 128, "1.2.840.113549.1.9.1": 255,
+var upperBounds = lookup.Table[string, int]{
+	{"2.5.4.3", 64}, {"2.5.4.5", 64}, {"2.5.4.6", 2}, {"2.5.4.7", 128}, {"2.5.4.8", 128}, {"2.5.4.10", 64}, {"2.5.4.11", 64},
+	{"2.5.4.12", 64}, {"2.5.4.65", 128}, {"1.2.840.113549.1.9.1", 255},
 }
 
 const oidCountry = "2.5.4.6"
@@ -73,7 +75,7 @@ func checkValue(oid string, v asn1.RawValue) error {
 	if rest, err := asn1.Unmarshal(v.FullBytes, &text); err != nil || len(rest) > 0 {
 		return errors.New("is not text")
 	}
-	limit, bounded := upperBounds[oid]
+	limit, bounded := upperBounds.Find(oid)
 	switch count := utf8.RuneCountInString(text); {
 	case count == 0:
 		return errors.New("is empty")
@@ -96,14 +98,14 @@ func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 
 // attributeName returns the usual name of an attribute type.
 func attributeName(oid string) string {
-	if name := attributeNames[oid]; name != "" {
+	if name := attributeNames.Get(oid); name != "" {
 		return name
 	}
 	return oid
 }
 
 // attributeNames are the names of attribute types (RFC 4519, section 2).
-var attributeNames = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU",
-	"2.5.4.12": "title", "0.9.2342.19200300.100.1.25": "DC", "1.2.840.113549.1.9.1": "emailAddress",
+var attributeNames = lookup.Table[string, string]{
+	{"2.5.4.3", "CN"}, {"2.5.4.5", "serialNumber"}, {"2.5.4.6", "C"}, {"2.5.4.7", "L"}, {"2.5.4.8", "ST"}, {"2.5.4.10", "O"}, {"2.5.4.11", "OU"},
+	{"2.5.4.12", "title"}, {"0.9.2342.19200300.100.1.25", "DC"}, {"1.2.840.113549.1.9.1", "emailAddress"},
 }

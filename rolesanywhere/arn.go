@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -18,17 +19,17 @@ type arn struct {
 // arnResource checks the part of an ARN after the resource type and a slash.
 // Sources: IAM Roles Anywhere API Reference, GetTrustAnchor and GetProfile; IAM
 // User Guide, "IAM identifiers".
-var arnResource = map[string]func(string) bool{
-	"trust-anchor": isUUID,
-	"profile":      isUUID,
-	"role":         awsservice.IsRolePath,
+var arnResource = lookup.Table[string, func(string) bool]{
+	{"trust-anchor", isUUID},
+	{"profile", isUUID},
+	{"role", awsservice.IsRolePath},
 }
 
 // arnHint names the field and the expected form of each ARN.
-var arnHint = map[string]string{
-	"trust-anchor": "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID, or with :alias/trust-anchor/NAME at the end",
-	"profile":      "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end",
-	"role":         "set Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME",
+var arnHint = lookup.Table[string, string]{
+	{"trust-anchor", "set Config.TrustAnchorARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID, or with :alias/trust-anchor/NAME at the end"},
+	{"profile", "set Config.ProfileARN to an ARN of the form arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID, or with :alias/profile/NAME at the end"},
+	{"role", "set Config.RoleARN to an ARN of the form arn:aws:iam::ACCOUNT:role/NAME"},
 }
 
 const maxARN = 1011 // IAM Roles Anywhere API Reference, CreateSession and ImportCrl
@@ -38,10 +39,10 @@ const maxARN = 1011 // IAM Roles Anywhere API Reference, CreateSession and Impor
 func parseARN(what, s, service, kind string) (arn, error) {
 	fail := func(format string, args ...any) (arn, error) {
 		return arn{}, signer.WithHint(fmt.Errorf("%s ARN %q %w", what, clip(s), fmt.Errorf(format, args...)),
-			arnHint[kind])
+			arnHint.Get(kind))
 	}
 	if s == "" {
-		return arn{}, signer.WithHint(fmt.Errorf("no %s ARN is given", what), arnHint[kind])
+		return arn{}, signer.WithHint(fmt.Errorf("no %s ARN is given", what), arnHint.Get(kind))
 	}
 	if len(s) > maxARN {
 		return fail("is longer than %d characters", maxARN)
@@ -53,7 +54,7 @@ func parseARN(what, s, service, kind string) (arn, error) {
 	a := arn{text: s, partition: parts[1], region: parts[3], account: parts[4]}
 	gotKind, id, _ := strings.Cut(parts[5], "/")
 	a.id, a.alias = id, service == "rolesanywhere" && gotKind == "alias"
-	validID := arnResource[kind]
+	validID := arnResource.Get(kind)
 	if a.alias {
 		gotKind, id, _ = strings.Cut(id, "/")
 		validID = isAlias

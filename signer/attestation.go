@@ -21,5 +21,7 @@ func IsAttestation(c *x509.Certificate) bool {
 	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidYubiKeyFirmware) })
 }
 
-var errOnlyAttested = WithHint(fmt.Errorf("%w except an attestation certificate of a YubiKey, which no service accepts", ErrNoCertificate),
-	"have a CA issue a certificate for the key, and store it with the command holdfast install")
+func onlyAttested() error {
+	return WithHint(fmt.Errorf("%w except an attestation certificate of a YubiKey, which no service accepts", ErrNoCertificate),
+		"have a CA issue a certificate for the key, and store it with the command holdfast install")
+}

@@ -93,7 +93,7 @@ func SelectCertificates(pub crypto.PublicKey, certs []*x509.Certificate, now tim
 		}
 	}
 	if len(leaves) == 0 && attested {
-		return Certificates{Others: certs}, errOnlyAttested
+		return Certificates{Others: certs}, onlyAttested()
 	}
 	if len(leaves) == 0 {
 		return Certificates{Others: certs}, mismatch(pub, certs)

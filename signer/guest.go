@@ -23,22 +23,29 @@ func HashByLength(key crypto.Signer) crypto.Signer { return hashByLength{key} }
 
 type hashByLength struct{ crypto.Signer }
 
-// hashesByLength has no SHA-224: a library that uses it names it.
-var hashesByLength = map[int]crypto.Hash{
-	32: crypto.SHA256,
-	48: crypto.SHA384,
-	64: crypto.SHA512,
+// hashOfLength returns the hash whose digests have this length, or 0. It has no SHA-224:
+// a library that uses it names it.
+func hashOfLength(length int) crypto.Hash {
+	switch length {
+	case 32:
+		return crypto.SHA256
+	case 48:
+		return crypto.SHA384
+	case 64:
+		return crypto.SHA512
+	}
+	return 0
 }
 
 func (h hashByLength) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts == nil {
-		hash, known := hashesByLength[len(digest)]
+		hash := hashOfLength(len(digest))
 		switch h.Public().(type) {
 		case *rsa.PublicKey, *ecdsa.PublicKey:
 		default:
 			return nil, errNilOptions
 		}
-		if !known {
+		if hash == 0 {
 			return nil, fmt.Errorf("%w: no hash of SHA-2 has a digest of %d bytes", errNilOptions, len(digest))
 		}
 		opts = hash

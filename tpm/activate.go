@@ -41,7 +41,7 @@ func activateNow(ctx context.Context, cfg Config, c keystore.Credential, dial di
 		return nil, fmt.Errorf("the certificate is wrapped for an endorsement key of an unknown type: %w", errors.ErrUnsupported)
 	}
 	if len(c.Blob) > maxCredential || len(c.Secret) > maxCredential {
-		return nil, errChangedCredential
+		return nil, changedCredential()
 	}
 	ld, err := newLoader(ctx, cfg, dial)
 	if err != nil {
@@ -73,7 +73,9 @@ func activateNow(ctx context.Context, cfg Config, c keystore.Credential, dial di
 // long as the modulus of an RSA key.
 const maxCredential = 1 << 10
 
-var errChangedCredential = signer.WithHint(mismatch("the TPM does not decrypt the credential: it is for another key, or was changed"), "copy the file again from the CA")
+func changedCredential() error {
+	return signer.WithHint(mismatch("the TPM does not decrypt the credential: it is for another key, or was changed"), "copy the file again from the CA")
+}
 
 func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Credential) ([]byte, error) {
 	ek, pub, err := ld.endorsementKey(l, t, c.EndorsementKey)
@@ -99,7 +101,7 @@ func (ld *loader) activate(l *loadedObject, t endorsementType, c keystore.Creden
 	}.Execute(l)
 	if errors.Is(err, tpm2.TPMRCFailure) { // of libtpms if the encrypted seed was changed
 		if _, other := handles(l.device, firstEndorsement); other == nil {
-			return nil, errChangedCredential
+			return nil, changedCredential()
 		}
 	}
 	if err != nil {
@@ -115,7 +117,7 @@ func explainActivation(err error) error {
 	err = explain("TPM2_ActivateCredential", err)
 	for _, code := range []tpm2.TPMRC{tpm2.TPMRCIntegrity, tpm2.TPMRCSize, tpm2.TPMRCValue, tpm2.TPMRCInsufficient, tpm2.TPMRCECCPoint, tpm2.TPMRCKey} {
 		if errors.Is(err, Error(code)) {
-			return errChangedCredential
+			return changedCredential()
 		}
 	}
 	if errors.Is(err, Error(tpm2.TPMRCAuthUnavailable)) {

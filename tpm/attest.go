@@ -187,9 +187,9 @@ func formatPCRs(selection tpm2.TPMLPCRSelection) (string, bool) {
 				numbers = append(numbers, fmt.Sprint(n))
 			}
 		}
-		for name, hash := range banks {
-			if bankIDs[hash] == bank.Hash && len(bank.PCRSelect) == pcrCount/8 && len(numbers) > 0 {
-				parts = append(parts, name+":"+strings.Join(numbers, ","))
+		for _, known := range banks {
+			if bankIDs.Get(known.Value) == bank.Hash && len(bank.PCRSelect) == pcrCount/8 && len(numbers) > 0 {
+				parts = append(parts, known.Key+":"+strings.Join(numbers, ","))
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func TestEndorsementKeyWithPassword(t *testing.T) {
 	emulator := newTPM(t)
 	m := newMaker(t, emulator)
 	cfg := Config{PEM: makeKey(t, CreateConfig{Device: emulator.Path}), Device: emulator.Path}
-	o := m.primary(entity{handle: tpm2.TPMRHEndorsement}, endorsementTemplateP384, keyPassword)
+	o := m.primary(entity{handle: tpm2.TPMRHEndorsement}, endorsementTemplateP384(), keyPassword)
 	m.persist(o, 0x81010010)
 	m.flush(o.handle)
 	at := mustAttest(t, emulator, cfg, keystore.P384)

@@ -24,7 +24,7 @@ func areaOf(tb testing.TB, pub crypto.PublicKey) tpm2.TPMTPublic {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	area := types[0].template
+	area := types[0].template()
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: pub.N.Bytes()})

@@ -123,10 +123,8 @@ func (p *password) wipe() {
 // its response. The TPM refuses the option if the command or the response has
 // no such parameter (part 1, section 21.1): the response of TPM2_Sign and the
 // command TPM2_Unseal have none.
-var (
-	encryptCommand  = tpm2.AESEncryption(128, tpm2.EncryptIn)
-	encryptResponse = tpm2.AESEncryption(128, tpm2.EncryptOut)
-)
+func encryptCommand() tpm2.AuthOption  { return tpm2.AESEncryption(128, tpm2.EncryptIn) }
+func encryptResponse() tpm2.AuthOption { return tpm2.AESEncryption(128, tpm2.EncryptOut) }
 
 // sessionOptions returns the options of an HMAC session with the password
 // value. The session is salted with the key salt, so that an attacker who reads
@@ -140,14 +138,12 @@ func sessionOptions(value []byte, salt storageKey) []tpm2.AuthOption {
 // does not have: package crypto/cipher panics if only approved algorithms are allowed.
 func encryptedOptions(value []byte, salt storageKey, encryption tpm2.AuthOption) ([]tpm2.AuthOption, error) {
 	if fips140.Enforced() {
-		return nil, errEncryptionInFIPS
+		return nil, signer.WithHint(
+			fmt.Errorf("AES in CFB mode, with which a TPM exchanges passwords and secrets, is not allowed in FIPS mode: %w", errors.ErrUnsupported),
+			"use a TPM key without a password, or the mode GODEBUG=fips140=on")
 	}
 	return append(sessionOptions(value, salt), encryption), nil
 }
-
-var errEncryptionInFIPS = signer.WithHint(
-	fmt.Errorf("AES in CFB mode, with which a TPM exchanges passwords and secrets, is not allowed in FIPS mode: %w", errors.ErrUnsupported),
-	"use a TPM key without a password, or the mode GODEBUG=fips140=on")
 
 // nonceSize is the size of session nonces, in bytes.
 const nonceSize = 16

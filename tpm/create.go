@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -45,18 +46,18 @@ type PCRs struct {
 }
 
 // banks maps the names of PCR banks in tpm2-tools to hash functions.
-var banks = map[string]crypto.Hash{
-	"sha1":   crypto.SHA1,
-	"sha256": crypto.SHA256,
-	"sha384": crypto.SHA384,
-	"sha512": crypto.SHA512,
+var banks = lookup.Table[string, crypto.Hash]{
+	{"sha1", crypto.SHA1},
+	{"sha256", crypto.SHA256},
+	{"sha384", crypto.SHA384},
+	{"sha512", crypto.SHA512},
 }
 
-var bankIDs = map[crypto.Hash]tpm2.TPMAlgID{
-	crypto.SHA1:   tpm2.TPMAlgSHA1,
-	crypto.SHA256: tpm2.TPMAlgSHA256,
-	crypto.SHA384: tpm2.TPMAlgSHA384,
-	crypto.SHA512: tpm2.TPMAlgSHA512,
+var bankIDs = lookup.Table[crypto.Hash, tpm2.TPMAlgID]{
+	{crypto.SHA1, tpm2.TPMAlgSHA1},
+	{crypto.SHA256, tpm2.TPMAlgSHA256},
+	{crypto.SHA384, tpm2.TPMAlgSHA384},
+	{crypto.SHA512, tpm2.TPMAlgSHA512},
 }
 
 // ParsePCRs parses a PCR selection in the syntax of tpm2-tools, such as
@@ -65,7 +66,7 @@ func ParsePCRs(s string) ([]PCRs, error) {
 	var all []PCRs
 	for part := range strings.SplitSeq(s, "+") {
 		bank, numbers, ok := strings.Cut(part, ":")
-		p := PCRs{Hash: banks[bank]}
+		p := PCRs{Hash: banks.Get(bank)}
 		if !ok || p.Hash == 0 || slices.ContainsFunc(all, func(o PCRs) bool { return o.Hash == p.Hash }) {
 			return nil, errPCRs
 		}
@@ -148,7 +149,7 @@ func (ld *loader) createOn(d *device, pcrs []PCRs, template tpm2.TPMTPublic, dat
 	// One session encrypts the password and the data on the bus.
 	var encryption []tpm2.Session
 	if !auth.IsDecryption() {
-		options, err := encryptedOptions(nil, parent, encryptCommand)
+		options, err := encryptedOptions(nil, parent, encryptCommand())
 		if err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func (ld *loader) bindToPCRs(d *device, pcrs []PCRs, template *tpm2.TPMTPublic) 
 	var selection tpm2.TPMLPCRSelection
 	values := hash.New()
 	for _, bank := range pcrs {
-		id, ok := bankIDs[bank.Hash]
+		id, ok := bankIDs.Find(bank.Hash)
 		if !ok {
 			return fmt.Errorf("PCR bank %v: %w", bank.Hash, errors.ErrUnsupported)
 		}
@@ -226,14 +227,23 @@ func selectPCRs(hash tpm2.TPMAlgID, numbers []uint) tpm2.TPMSPCRSelection {
 	return tpm2.TPMSPCRSelection{Hash: hash, PCRSelect: binary.LittleEndian.AppendUint32(nil, bits)[:pcrCount/8]}
 }
 
-// keyTemplates maps key types to the templates of their keys.
-var keyTemplates = map[keystore.KeyType]tpm2.TPMTPublic{
-	keystore.RSA2048: rsaTemplate(2048),
-	keystore.RSA3072: rsaTemplate(3072),
-	keystore.RSA4096: rsaTemplate(4096),
-	keystore.P256:    eccTemplate(tpm2.TPMECCNistP256),
-	keystore.P384:    eccTemplate(tpm2.TPMECCNistP384),
-	keystore.P521:    eccTemplate(tpm2.TPMECCNistP521),
+// keyTemplate returns the template of keys of a type.
+func keyTemplate(t keystore.KeyType) (template tpm2.TPMTPublic, ok bool) {
+	switch t {
+	case keystore.RSA2048:
+		return rsaTemplate(2048), true
+	case keystore.RSA3072:
+		return rsaTemplate(3072), true
+	case keystore.RSA4096:
+		return rsaTemplate(4096), true
+	case keystore.P256:
+		return eccTemplate(tpm2.TPMECCNistP256), true
+	case keystore.P384:
+		return eccTemplate(tpm2.TPMECCNistP384), true
+	case keystore.P521:
+		return eccTemplate(tpm2.TPMECCNistP521), true
+	}
+	return tpm2.TPMTPublic{}, false
 }
 
 // signingAttributes are the attributes of a signing key that cannot leave the
@@ -265,7 +275,7 @@ func Create(ctx context.Context, cfg CreateConfig, kind keystore.KeyType) ([]byt
 }
 
 func createKey(ctx context.Context, cfg CreateConfig, kind keystore.KeyType, dial dialer) ([]byte, error) {
-	template, ok := keyTemplates[kind]
+	template, ok := keyTemplate(kind)
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", kind, errors.ErrUnsupported)
 	}

@@ -73,7 +73,7 @@ var defaultTimeouts = timeouts{busy: 15 * time.Second, response: 15 * time.Secon
 // rsaAreaPrefix is the beginning of the public area of each RSA key that this
 // package creates. If another command contains it by chance, that command has
 // the longer timeout, too.
-var rsaAreaPrefix = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgRSA)), uint16(tpm2.TPMAlgSHA256))
+var rsaAreaPrefix = []byte{byte(tpm2.TPMAlgRSA >> 8), byte(tpm2.TPMAlgRSA & 0xff), byte(tpm2.TPMAlgSHA256 >> 8), byte(tpm2.TPMAlgSHA256 & 0xff)}
 
 // forCommand returns how long to wait for the response to command.
 func (t timeouts) forCommand(command []byte) time.Duration {
@@ -168,7 +168,7 @@ func (p *sender) Send(command []byte) ([]byte, error) {
 		if s := p.started; s != 0 {
 			_, _ = tpm2.FlushContext{FlushHandle: s}.Execute(p) // the caller reports that the context has ended
 		}
-		return nil, fmt.Errorf("%s: %w: %w", p.name, errNotSent, cause)
+		return nil, fmt.Errorf("%s: %w: %w", p.name, signer.WithHint(errNotSent, hintNotSent), cause)
 	}
 	deadline := time.Now().Add(defaultTimeouts.response)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
@@ -200,8 +200,9 @@ func startedBy(command, response []byte) tpm2.TPMHandle {
 }
 
 // errNotSent means that the context ended before a command.
-var errNotSent = signer.WithHint(errors.New("the command was not sent in time"),
-	"allow more time: a TPM can take a second for a signature, and executes one command at a time")
+var errNotSent = errors.New("the command was not sent in time")
+
+const hintNotSent = "allow more time: a TPM can take a second for a signature, and executes one command at a time"
 
 func isFlush(command []byte) bool { return isCommand(command, tpm2.TPMCCFlushContext) }
 

@@ -20,35 +20,37 @@ import (
 type endorsementType struct {
 	kind        keystore.KeyType
 	certificate tpm2.TPMHandle // NV index of its certificate
-	template    tpm2.TPMTPublic
+	template    func() tpm2.TPMTPublic
 }
 
 // endorsementTypes are in the order of preference. A key of another type, such as
 // RSA-3072, is not supported.
 var endorsementTypes = []endorsementType{
-	{keystore.RSA2048, 0x01c00002, tpm2.RSAEKTemplate},   // L-1
-	{keystore.P256, 0x01c0000a, tpm2.ECCEKTemplate},      // L-2
-	{keystore.P384, 0x01c00016, endorsementTemplateP384}, // H-3
+	{keystore.RSA2048, 0x01c00002, func() tpm2.TPMTPublic { return tpm2.RSAEKTemplate }}, // L-1
+	{keystore.P256, 0x01c0000a, func() tpm2.TPMTPublic { return tpm2.ECCEKTemplate }},    // L-2
+	{keystore.P384, 0x01c00016, endorsementTemplateP384},                                 // H-3
 }
 
-// endorsementTemplateP384 is template H-3, whose policy is PolicyB.
-var endorsementTemplateP384 = tpm2.TPMTPublic{
-	Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA384,
-	ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, UserWithAuth: true, AdminWithPolicy: true, Restricted: true, Decrypt: true},
-	AuthPolicy: tpm2.TPM2BDigest{Buffer: []byte{
-		0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a,
-		0x07, 0x41, 0x48, 0xbb, 0x35, 0xd3, 0xb4, 0xe4, 0xcb, 0x1c, 0x0a, 0xd9, 0xbd, 0xe4, 0x19, 0xca,
-		0xcb, 0x47, 0xba, 0x09, 0x69, 0x96, 0x46, 0x15, 0x0f, 0x9f, 0xc0, 0x00, 0xf3, 0xf8, 0x0e, 0x12,
-	}},
-	Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
-		Symmetric: tpm2.TPMTSymDefObject{
-			Algorithm: tpm2.TPMAlgAES,
-			KeyBits:   tpm2.NewTPMUSymKeyBits(tpm2.TPMAlgAES, tpm2.TPMKeyBits(256)),
-			Mode:      tpm2.NewTPMUSymMode(tpm2.TPMAlgAES, tpm2.TPMAlgCFB),
-		},
-		CurveID: tpm2.TPMECCNistP384, Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgNull}, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull},
-	}),
-	Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
+// endorsementTemplateP384 returns template H-3, whose policy is PolicyB.
+func endorsementTemplateP384() tpm2.TPMTPublic {
+	return tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA384,
+		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, UserWithAuth: true, AdminWithPolicy: true, Restricted: true, Decrypt: true},
+		AuthPolicy: tpm2.TPM2BDigest{Buffer: []byte{
+			0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a,
+			0x07, 0x41, 0x48, 0xbb, 0x35, 0xd3, 0xb4, 0xe4, 0xcb, 0x1c, 0x0a, 0xd9, 0xbd, 0xe4, 0x19, 0xca,
+			0xcb, 0x47, 0xba, 0x09, 0x69, 0x96, 0x46, 0x15, 0x0f, 0x9f, 0xc0, 0x00, 0xf3, 0xf8, 0x0e, 0x12,
+		}},
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+			Symmetric: tpm2.TPMTSymDefObject{
+				Algorithm: tpm2.TPMAlgAES,
+				KeyBits:   tpm2.NewTPMUSymKeyBits(tpm2.TPMAlgAES, tpm2.TPMKeyBits(256)),
+				Mode:      tpm2.NewTPMUSymMode(tpm2.TPMAlgAES, tpm2.TPMAlgCFB),
+			},
+			CurveID: tpm2.TPMECCNistP384, Scheme: tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgNull}, KDF: tpm2.TPMTKDFScheme{Scheme: tpm2.TPMAlgNull},
+		}),
+		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
+	}
 }
 
 // The persistent handles of the endorsement hierarchy (TCG Registry of Reserved TPM
@@ -69,7 +71,7 @@ func (ld *loader) endorse() {
 // flushes it. wanted may be nil.
 func (ld *loader) endorsementKey(l *loadedObject, t endorsementType, wanted crypto.PublicKey) (storageKey, crypto.PublicKey, error) {
 	// A persistent key that is used with its password could have one.
-	if wanted != nil && !t.template.ObjectAttributes.UserWithAuth {
+	if wanted != nil && !t.template().ObjectAttributes.UserWithAuth {
 		ek, found, err := persistentEndorsementKey(l.device, t, wanted)
 		if found || err != nil {
 			return ek, wanted, err
@@ -84,7 +86,7 @@ func (ld *loader) endorsementKey(l *loadedObject, t endorsementType, wanted cryp
 		defer func() { _ = l.flushOne(salt.handle) }()
 		auth = tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, sessionOptions(ld.endorsementPassword.value, salt)...)
 	}
-	ek, err := l.createPrimary(tpm2.TPMRHEndorsement, t.template, auth)
+	ek, err := l.createPrimary(tpm2.TPMRHEndorsement, t.template(), auth)
 	if err != nil {
 		return storageKey{}, nil, ld.endorsementError(err)
 	}
@@ -102,7 +104,7 @@ func persistentEndorsementKey(d *device, t endorsementType, wanted crypto.Public
 			break
 		}
 		ek, err := readPublic(d, h)
-		if err != nil || !isOfTemplate(ek.public, t.template) {
+		if err != nil || !isOfTemplate(ek.public, t.template()) {
 			continue
 		}
 		if pub, err := publicKeyOf(ek); err == nil && signer.SamePublicKey(pub, wanted) {
@@ -122,7 +124,7 @@ func isOfTemplate(area, template tpm2.TPMTPublic) bool {
 // endorsementSession returns a session that authorizes the use of an endorsement
 // key and encrypts the response. l.flush flushes it.
 func (ld *loader) endorsementSession(l *loadedObject, ek storageKey) (tpm2.Session, error) {
-	options, err := encryptedOptions(nil, ek, encryptResponse)
+	options, err := encryptedOptions(nil, ek, encryptResponse())
 	if err != nil {
 		return nil, err
 	}

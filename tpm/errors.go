@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -18,47 +19,47 @@ type Error uint32
 // An errorKind explains a response code to users and callers.
 type errorKind struct {
 	text string
-	is   error // the error that errors.Is matches; nil: none
-	lost bool  // the loaded object is lost; loading it again may succeed
+	is   *error // the variable of the error that errors.Is matches; nil: none
+	lost bool   // the loaded object is lost; loading it again may succeed
 	hint string
 }
 
 // errorKinds contains the codes that this package handles and that users may
 // see. Source: TPM 2.0 Library, part 2, section 6.6.3.
-var errorKinds = map[Error]errorKind{
-	Error(tpm2.TPMRCAuthFail):        {"authorization failed, and the TPM counted the try", signer.ErrPINIncorrect, false, "give the right password; after several incorrect ones, the TPM locks for some time"},
-	Error(tpm2.TPMRCBadAuth):         {"authorization failed", signer.ErrPINIncorrect, false, "give the right password"},
-	Error(tpm2.TPMRCLockout):         {"the TPM is locked because of too many incorrect passwords", signer.ErrPINLocked, false, hintLockout},
-	Error(tpm2.TPMRCPolicyFail):      {"the policy of the key is not satisfied", signer.ErrUnavailable, false, hintPolicy},
-	Error(tpm2.TPMRCPCRChanged):      {"the PCRs changed during the command", signer.ErrUnavailable, true, hintPolicy},
-	Error(tpm2.TPMRCAuthUnavailable): {"the key requires a policy that its file does not contain", errors.ErrUnsupported, false, "use the original key file from the tool that made the key"},
-	Error(tpm2.TPMRCIntegrity):       {"the key belongs to another TPM or another parent, or its file is damaged", signer.ErrNotFound, false, "use the TPM and the parent with which the key was made; clearing a TPM makes its keys unusable"},
-	Error(tpm2.TPMRCInitialize):      {"the TPM was reset", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCHandle):          {"no object with this handle in the TPM", signer.ErrNotFound, true, "list the persistent handles with tpm2_getcap handles-persistent"},
-	Error(tpm2.TPMRCReferenceH0):     {"the key is no longer loaded", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCReferenceH1):     {"an object is no longer loaded", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCReferenceS0):     {"the session is no longer loaded", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCContextGap):      {"the TPM has no more session context IDs", signer.ErrUnavailable, true, ""},
-	Error(tpm2.TPMRCObjectMemory):    {"the TPM has no room for another loaded object", signer.ErrUnavailable, true, hintFull},
-	Error(tpm2.TPMRCSessionMemory):   {"the TPM has no room for another session", signer.ErrUnavailable, true, hintFull},
-	Error(tpm2.TPMRCSessionHandles):  {"the TPM has no more session handles", signer.ErrUnavailable, true, hintFull},
-	Error(tpm2.TPMRCMemory):          {"the TPM is out of memory", signer.ErrUnavailable, true, hintFull},
-	Error(tpm2.TPMRCNVSpace):         {"the TPM has no room for another persistent object", signer.ErrUnavailable, false, "store the key in a file: tpm:path=…"},
-	Error(tpm2.TPMRCScheme):          {"the TPM or the key does not support this signature scheme", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCHash):            {"the TPM does not support this hash algorithm", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCCurve):           {"the TPM does not support this curve", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCKeySize):         {"the TPM does not support this key size", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCAsymmetric):      {"the TPM does not support this key type", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCType):            {"the object has the wrong type", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCCommandCode):     {"the TPM does not support this command", errors.ErrUnsupported, false, ""},
-	Error(tpm2.TPMRCHierarchy):       {"the hierarchy is disabled", signer.ErrUnavailable, false, "enable it in the firmware"},
-	rcBadTag:                         {"the device is a TPM 1.2", signer.ErrUnavailable, false, "use a TPM 2.0; some firmware can switch to it"},
-	Error(tpm2.TPMRCFailure):         {"the TPM is in failure mode", signer.ErrUnavailable, false, "restart the machine"},
-	Error(tpm2.TPMRCRetry):           {"the TPM is busy", signer.ErrUnavailable, false, "try again"},
-	Error(tpm2.TPMRCYielded):         {"the TPM is busy", signer.ErrUnavailable, false, "try again"},
-	Error(tpm2.TPMRCTesting):         {"the TPM is performing its self-test", signer.ErrUnavailable, false, "try again"},
-	Error(tpm2.TPMRCNVRate):          {"the TPM limits the rate of writes to its nonvolatile memory", signer.ErrUnavailable, false, "try again"},
-	Error(tpm2.TPMRCNVUnavailable):   {"the nonvolatile memory of the TPM is not available", signer.ErrUnavailable, false, "try again"},
+var errorKinds = lookup.Table[Error, errorKind]{
+	{Error(tpm2.TPMRCAuthFail), errorKind{"authorization failed, and the TPM counted the try", &signer.ErrPINIncorrect, false, "give the right password; after several incorrect ones, the TPM locks for some time"}},
+	{Error(tpm2.TPMRCBadAuth), errorKind{"authorization failed", &signer.ErrPINIncorrect, false, "give the right password"}},
+	{Error(tpm2.TPMRCLockout), errorKind{"the TPM is locked because of too many incorrect passwords", &signer.ErrPINLocked, false, hintLockout}},
+	{Error(tpm2.TPMRCPolicyFail), errorKind{"the policy of the key is not satisfied", &signer.ErrUnavailable, false, hintPolicy}},
+	{Error(tpm2.TPMRCPCRChanged), errorKind{"the PCRs changed during the command", &signer.ErrUnavailable, true, hintPolicy}},
+	{Error(tpm2.TPMRCAuthUnavailable), errorKind{"the key requires a policy that its file does not contain", &errors.ErrUnsupported, false, "use the original key file from the tool that made the key"}},
+	{Error(tpm2.TPMRCIntegrity), errorKind{"the key belongs to another TPM or another parent, or its file is damaged", &signer.ErrNotFound, false, "use the TPM and the parent with which the key was made; clearing a TPM makes its keys unusable"}},
+	{Error(tpm2.TPMRCInitialize), errorKind{"the TPM was reset", &signer.ErrUnavailable, true, ""}},
+	{Error(tpm2.TPMRCHandle), errorKind{"no object with this handle in the TPM", &signer.ErrNotFound, true, "list the persistent handles with tpm2_getcap handles-persistent"}},
+	{Error(tpm2.TPMRCReferenceH0), errorKind{"the key is no longer loaded", &signer.ErrUnavailable, true, ""}},
+	{Error(tpm2.TPMRCReferenceH1), errorKind{"an object is no longer loaded", &signer.ErrUnavailable, true, ""}},
+	{Error(tpm2.TPMRCReferenceS0), errorKind{"the session is no longer loaded", &signer.ErrUnavailable, true, ""}},
+	{Error(tpm2.TPMRCContextGap), errorKind{"the TPM has no more session context IDs", &signer.ErrUnavailable, true, ""}},
+	{Error(tpm2.TPMRCObjectMemory), errorKind{"the TPM has no room for another loaded object", &signer.ErrUnavailable, true, hintFull}},
+	{Error(tpm2.TPMRCSessionMemory), errorKind{"the TPM has no room for another session", &signer.ErrUnavailable, true, hintFull}},
+	{Error(tpm2.TPMRCSessionHandles), errorKind{"the TPM has no more session handles", &signer.ErrUnavailable, true, hintFull}},
+	{Error(tpm2.TPMRCMemory), errorKind{"the TPM is out of memory", &signer.ErrUnavailable, true, hintFull}},
+	{Error(tpm2.TPMRCNVSpace), errorKind{"the TPM has no room for another persistent object", &signer.ErrUnavailable, false, "store the key in a file: tpm:path=…"}},
+	{Error(tpm2.TPMRCScheme), errorKind{"the TPM or the key does not support this signature scheme", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCHash), errorKind{"the TPM does not support this hash algorithm", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCCurve), errorKind{"the TPM does not support this curve", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCKeySize), errorKind{"the TPM does not support this key size", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCAsymmetric), errorKind{"the TPM does not support this key type", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCType), errorKind{"the object has the wrong type", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCCommandCode), errorKind{"the TPM does not support this command", &errors.ErrUnsupported, false, ""}},
+	{Error(tpm2.TPMRCHierarchy), errorKind{"the hierarchy is disabled", &signer.ErrUnavailable, false, "enable it in the firmware"}},
+	{rcBadTag, errorKind{"the device is a TPM 1.2", &signer.ErrUnavailable, false, "use a TPM 2.0; some firmware can switch to it"}},
+	{Error(tpm2.TPMRCFailure), errorKind{"the TPM is in failure mode", &signer.ErrUnavailable, false, "restart the machine"}},
+	{Error(tpm2.TPMRCRetry), errorKind{"the TPM is busy", &signer.ErrUnavailable, false, "try again"}},
+	{Error(tpm2.TPMRCYielded), errorKind{"the TPM is busy", &signer.ErrUnavailable, false, "try again"}},
+	{Error(tpm2.TPMRCTesting), errorKind{"the TPM is performing its self-test", &signer.ErrUnavailable, false, "try again"}},
+	{Error(tpm2.TPMRCNVRate), errorKind{"the TPM limits the rate of writes to its nonvolatile memory", &signer.ErrUnavailable, false, "try again"}},
+	{Error(tpm2.TPMRCNVUnavailable), errorKind{"the nonvolatile memory of the TPM is not available", &signer.ErrUnavailable, false, "try again"}},
 }
 
 // rcBadTag is TPM_RC_BAD_TAG, the response of a TPM 1.2.
@@ -80,7 +81,7 @@ func (e Error) canonical() Error {
 }
 
 func (e Error) kind() (errorKind, bool) {
-	k, ok := errorKinds[e.canonical()]
+	k, ok := errorKinds.Find(e.canonical())
 	return k, ok
 }
 
@@ -102,7 +103,7 @@ func (e Error) Is(target error) bool {
 		return e.canonical() == Error(tpm2.TPMRCAuthFail)
 	}
 	k, _ := e.kind()
-	return k.is != nil && k.is == target
+	return k.is != nil && *k.is == target
 }
 
 // Hint returns the hint for [signer.Hint].

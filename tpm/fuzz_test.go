@@ -155,8 +155,8 @@ func checkPublic(t *testing.T, data []byte) {
 	if _, err := x509.MarshalPKIXPublicKey(o.pub); err != nil {
 		t.Errorf("public key: %v", err)
 	}
-	for padding := range algorithms {
-		for hash := range hashes {
+	for _, padding := range algorithms.Keys() {
+		for _, hash := range hashes.Keys() {
 			for _, salt := range []int{0, hash.Size()} {
 				_, _ = o.operation(signer.Mechanism{Padding: padding, Hash: hash, SaltLen: salt}, make([]byte, hash.Size()))
 			}
@@ -205,9 +205,9 @@ func checkSelection(t *testing.T, s string, selected []PCRs) {
 			}
 			numbers = append(numbers, fmt.Sprint(n))
 		}
-		for name, id := range banks {
-			if id == p.Hash {
-				parts = append(parts, name+":"+strings.Join(numbers, ","))
+		for _, bank := range banks {
+			if bank.Value == p.Hash {
+				parts = append(parts, bank.Key+":"+strings.Join(numbers, ","))
 			}
 		}
 	}

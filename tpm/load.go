@@ -173,7 +173,7 @@ func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 		// A separate session, because the encryption key of an authorization
 		// session depends on the password of the object. The password may be
 		// unknown if a policy does not require it.
-		forHidden, err := encryptedOptions(nil, salt, encryptResponse)
+		forHidden, err := encryptedOptions(nil, salt, encryptResponse())
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (ld *loader) startSessions(l *loadedObject, salt storageKey) error {
 			options = sessionOptions(ld.password.value, salt)
 		}
 	case len(ld.password.value) > 0:
-		if options, err = encryptedOptions(ld.password.value, salt, encryptCommand); err != nil {
+		if options, err = encryptedOptions(ld.password.value, salt, encryptCommand()); err != nil {
 			return err
 		}
 	}

@@ -241,7 +241,7 @@ func TestNoDA(t *testing.T) {
 	emulator := newTPM(t)
 	setMaxTries(t, emulator, 3)
 	protected := makeKey(t, CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)})
-	template := keyTemplates[keystore.P256]
+	template := eccTemplate(tpm2.TPMECCNistP256)
 	template.ObjectAttributes.NoDA = true
 	f, err := create(t.Context(), CreateConfig{Device: emulator.Path, PIN: fixedPIN(keyPassword)}, template, nil, dial)
 	if err != nil {

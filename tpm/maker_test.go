@@ -309,7 +309,7 @@ func optionalPIN(password string) keystore.PINFunc {
 
 // signingTemplate returns the template of a signing key with userWithAuth.
 func signingTemplate(kind keystore.KeyType) tpm2.TPMTPublic {
-	t := keyTemplates[kind]
+	t, _ := keyTemplate(kind)
 	t.ObjectAttributes.UserWithAuth = true
 	return t
 }

@@ -95,7 +95,7 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 				return storageKey{}, nil, err
 			}
 			defer func() { _ = l.flushOne(salt.handle) }()
-			options, err := encryptedOptions(ld.parentPassword.value, salt, encryptCommand)
+			options, err := encryptedOptions(ld.parentPassword.value, salt, encryptCommand())
 			if err != nil {
 				return storageKey{}, nil, err
 			}
@@ -113,7 +113,7 @@ func (ld *loader) prepareParent(l *loadedObject, salted bool) (storageKey, tpm2.
 	if err != nil || len(ld.parentPassword.value) == 0 {
 		return p, none, err
 	}
-	options, err := encryptedOptions(ld.parentPassword.value, p, encryptCommand)
+	options, err := encryptedOptions(ld.parentPassword.value, p, encryptCommand())
 	if err != nil {
 		return storageKey{}, nil, err
 	}

@@ -90,7 +90,7 @@ func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
 	case size > 0 && selectionSize(data[size:]) == len(data)-size:
 		digest, selection = data[2:size], data[size:]
 	case n < 0:
-		return tpm2.PolicyPCR{}, errPolicyPCR
+		return tpm2.PolicyPCR{}, badPolicyPCR()
 	case sizedBuffer(data[n:]) == len(data)-n:
 		digest, selection = data[n+2:], data[:n]
 	case slices.Contains(digestSizes, len(data)-n):
@@ -98,12 +98,12 @@ func parsePCRs(data []byte) (tpm2.PolicyPCR, error) {
 	}
 	s, err := unmarshal[tpm2.TPMLPCRSelection](selection)
 	if err != nil {
-		return tpm2.PolicyPCR{}, errPolicyPCR
+		return tpm2.PolicyPCR{}, badPolicyPCR()
 	}
 	return tpm2.PolicyPCR{PcrDigest: tpm2.TPM2BDigest{Buffer: digest}, Pcrs: *s}, nil
 }
 
-var errPolicyPCR = malformed("invalid parameters of TPM2_PolicyPCR")
+func badPolicyPCR() error { return malformed("invalid parameters of TPM2_PolicyPCR") }
 
 // The sizes of SHA-1, SHA-256, SHA-384 and SHA-512 digests, in bytes.
 var digestSizes = []int{20, 32, 48, maxDigest}

@@ -96,7 +96,7 @@ func (o object) rawRSA() bool {
 	return o.area.Type == tpm2.TPMAlgRSA && o.area.ObjectAttributes.Decrypt && o.scheme.alg == tpm2.TPMAlgNull
 }
 
-var errBadPoint = malformed("public part: point is not on the curve")
+func badPoint() error { return malformed("public part: point is not on the curve") }
 
 // Supported sizes of RSA keys, in bits.
 const minRSA, maxRSA = 1024, 4096
@@ -145,13 +145,13 @@ func (o *object) readRSA() error {
 // A curve is an elliptic curve that both Go and TPMs support.
 type curve struct {
 	id    tpm2.TPMECCCurve
-	curve elliptic.Curve
+	curve func() elliptic.Curve
 }
 
 var curves = []curve{
-	{tpm2.TPMECCNistP256, elliptic.P256()},
-	{tpm2.TPMECCNistP384, elliptic.P384()},
-	{tpm2.TPMECCNistP521, elliptic.P521()},
+	{tpm2.TPMECCNistP256, elliptic.P256},
+	{tpm2.TPMECCNistP384, elliptic.P384},
+	{tpm2.TPMECCNistP521, elliptic.P521},
 }
 
 func (o *object) readECC() error {
@@ -167,17 +167,17 @@ func (o *object) readECC() error {
 		if c.id != params.CurveID {
 			continue
 		}
-		size := (c.curve.Params().BitSize + 7) / 8
+		size := (c.curve().Params().BitSize + 7) / 8
 		if len(point.X.Buffer) > size || len(point.Y.Buffer) > size {
-			return errBadPoint
+			return badPoint()
 		}
 		b := make([]byte, 1+2*size)
 		b[0] = 4 // uncompressed (SEC 1, section 2.3.3)
 		copy(b[1+size-len(point.X.Buffer):], point.X.Buffer)
 		copy(b[1+2*size-len(point.Y.Buffer):], point.Y.Buffer)
-		pub, err := ecdsa.ParseUncompressedPublicKey(c.curve, b)
+		pub, err := ecdsa.ParseUncompressedPublicKey(c.curve(), b)
 		if err != nil {
-			return errBadPoint
+			return badPoint()
 		}
 		o.pub, o.scheme = pub, scheme{alg: params.Scheme.Scheme}
 		if o.scheme.alg == tpm2.TPMAlgECDSA {

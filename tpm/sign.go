@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -17,23 +18,23 @@ import (
 type operation func(*loadedObject) ([]byte, error)
 
 // hashes maps the hash functions that both TPMs and signers support.
-var hashes = map[crypto.Hash]tpm2.TPMAlgID{
-	crypto.SHA256: tpm2.TPMAlgSHA256,
-	crypto.SHA384: tpm2.TPMAlgSHA384,
-	crypto.SHA512: tpm2.TPMAlgSHA512,
+var hashes = lookup.Table[crypto.Hash, tpm2.TPMAlgID]{
+	{crypto.SHA256, tpm2.TPMAlgSHA256},
+	{crypto.SHA384, tpm2.TPMAlgSHA384},
+	{crypto.SHA512, tpm2.TPMAlgSHA512},
 }
 
-var algorithms = map[signer.Padding]tpm2.TPMAlgID{
-	signer.NoPadding: tpm2.TPMAlgECDSA,
-	signer.PKCS1v15:  tpm2.TPMAlgRSASSA,
-	signer.PSS:       tpm2.TPMAlgRSAPSS,
+var algorithms = lookup.Table[signer.Padding, tpm2.TPMAlgID]{
+	{signer.NoPadding, tpm2.TPMAlgECDSA},
+	{signer.PKCS1v15, tpm2.TPMAlgRSASSA},
+	{signer.PSS, tpm2.TPMAlgRSAPSS},
 }
 
 // operation returns an operation that uses TPM2_Sign. For decrypt-only RSA
 // keys, and for salts that are not as long as the digest, it uses the RSA
 // operation of TPM2_RSA_Decrypt.
 func (o object) operation(m signer.Mechanism, digest []byte) (operation, error) {
-	alg, hash := algorithms[m.Padding], hashes[m.Hash]
+	alg, hash := algorithms.Get(m.Padding), hashes.Get(m.Hash)
 	allowed := o.scheme.alg == tpm2.TPMAlgNull || o.scheme.alg == alg && o.scheme.hash == hash
 	ownSalt := m.Padding == signer.PSS && m.SaltLen != m.Hash.Size()
 	switch {
@@ -60,13 +61,13 @@ func (s scheme) supported() bool {
 }
 
 func (s scheme) String() string {
-	for padding, alg := range algorithms {
-		for hash, id := range hashes {
-			if s.alg == alg && s.hash == id {
-				if padding == signer.NoPadding {
-					return "ECDSA with " + hash.String()
+	for _, alg := range algorithms {
+		for _, hash := range hashes {
+			if s.alg == alg.Value && s.hash == hash.Value {
+				if alg.Key == signer.NoPadding {
+					return "ECDSA with " + hash.Key.String()
 				}
-				return fmt.Sprintf("%v with %v", padding, hash)
+				return fmt.Sprintf("%v with %v", alg.Key, hash.Key)
 			}
 		}
 	}

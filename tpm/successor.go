@@ -117,9 +117,9 @@ func pcrsOf(f *keyFile) (all []PCRs, err error) {
 		}
 		for _, bank := range pcrs.Pcrs.PCRSelections {
 			selected := PCRs{}
-			for hash, id := range bankIDs {
-				if id == bank.Hash {
-					selected.Hash = hash
+			for _, known := range bankIDs {
+				if known.Value == bank.Hash {
+					selected.Hash = known.Key
 				}
 			}
 			for n := range uint(len(bank.PCRSelect) * 8) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -108,7 +109,7 @@ const (
 // An errorKind is the meaning of a code.
 type errorKind struct {
 	text string
-	is   error // the error that errors.Is matches; nil: none
+	is   *error // the variable of the error that errors.Is matches; nil: none
 	hint string
 }
 
@@ -128,89 +129,89 @@ const (
 	hintProfile  = "log on with a full user profile, or use location=machine"
 )
 
-var errorKinds = map[Error]errorKind{
-	errFileNotFound:  {"the store does not exist", signer.ErrNotFound, "certutil -user -enumstore lists the stores of the user, certutil -enumstore those of the machine"},
-	errAccessDenied:  {"access denied", fs.ErrPermission, hintAccess},
-	errInvalidHandle: {"invalid handle", nil, hintReport},
-	errNotEnoughRAM:  {"out of memory", nil, ""},
-	errNotSupported:  {"not supported", errors.ErrUnsupported, hintProvider},
-	errInvalidParam:  {"invalid parameter", nil, hintReport},
-	errCancelled:     {"canceled by the user", context.Canceled, hintCancel},
-	errNoSuchLogon:   {"the logon session does not exist", signer.ErrUnavailable, hintProfile},
-	errServerDown:    {"the key isolation service does not respond", signer.ErrUnavailable, "start the service: sc start KeyIso"},
-	errSysNotReady:   {"the device is not ready", signer.ErrUnavailable, hintCard},
-	errUnimplemented: {"this version of Windows does not have the function", errors.ErrUnsupported, hintProvider},
+var errorKinds = lookup.Table[Error, errorKind]{
+	{errFileNotFound, errorKind{"the store does not exist", &signer.ErrNotFound, "certutil -user -enumstore lists the stores of the user, certutil -enumstore those of the machine"}},
+	{errAccessDenied, errorKind{"access denied", &fs.ErrPermission, hintAccess}},
+	{errInvalidHandle, errorKind{"invalid handle", nil, hintReport}},
+	{errNotEnoughRAM, errorKind{"out of memory", nil, ""}},
+	{errNotSupported, errorKind{"not supported", &errors.ErrUnsupported, hintProvider}},
+	{errInvalidParam, errorKind{"invalid parameter", nil, hintReport}},
+	{errCancelled, errorKind{"canceled by the user", &context.Canceled, hintCancel}},
+	{errNoSuchLogon, errorKind{"the logon session does not exist", &signer.ErrUnavailable, hintProfile}},
+	{errServerDown, errorKind{"the key isolation service does not respond", &signer.ErrUnavailable, "start the service: sc start KeyIso"}},
+	{errSysNotReady, errorKind{"the device is not ready", &signer.ErrUnavailable, hintCard}},
+	{errUnimplemented, errorKind{"this version of Windows does not have the function", &errors.ErrUnsupported, hintProvider}},
 
-	nteBadHash:        {"the provider rejected the hash", errors.ErrUnsupported, hintProvider},
-	nteBadKey:         {"the provider rejected the key", nil, hintMissing},
-	nteBadLen:         {"the provider rejected the length", errors.ErrUnsupported, hintProvider},
-	nteBadData:        {"the provider rejected the data", nil, hintReport},
-	nteBadAlgID:       {"the provider does not support the algorithm", errors.ErrUnsupported, hintProvider},
-	nteBadFlags:       {"the provider does not support the flags", errors.ErrUnsupported, hintProvider},
-	nteBadType:        {"the provider does not support the type", errors.ErrUnsupported, hintProvider},
-	nteBadKeyState:    {"the key does not permit this operation", errors.ErrUnsupported, "use a key that was created for signing"},
-	nteNoKey:          {"the key container does not contain the key", signer.ErrNotFound, hintMissing},
-	nteNoMemory:       {"out of memory", nil, ""},
-	nteExists:         {"a key with this name already exists", nil, hintName},
-	ntePerm:           {"access to the key denied", fs.ErrPermission, hintAccess},
-	nteNotFound:       {"the provider did not find the object", signer.ErrNotFound, hintMissing},
-	nteBadProvider:    {"the provider is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteBadProvType:    {"the provider type is not valid", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteBadPublicKey:   {"the certificate is for another key", signer.ErrMismatch, hintMissing},
-	nteBadKeyset:      {"the key does not exist", signer.ErrNotFound, hintMissing},
-	nteProvTypeNotDef: {"the provider type does not exist", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteKeysetNotDef:   {"the provider does not exist", signer.ErrUnavailable, "certutil -csplist lists the providers"},
-	nteKeysetEntryBad: {"the key is damaged", signer.ErrUnavailable, hintMissing},
-	nteProvDLLFail:    {"the provider cannot be loaded", signer.ErrUnavailable, "reinstall the vendor's software for this processor architecture"},
-	nteProvNotFound:   {"the provider is not installed", signer.ErrUnavailable, "install the vendor's software"},
-	nteFail:           {"the provider failed", nil, hintReport},
-	nteSilentContext:  {"the key needs a dialog, which is not allowed", signer.ErrPINRequired, hintAllowUI},
-	nteStorageFull:    {"the device is full", signer.ErrUnavailable, "delete a key that is no longer needed"},
-	nteTempProfile:    {"the user has a temporary profile", signer.ErrUnavailable, hintProfile},
-	nteInvalidHandle:  {"the key is no longer available", signer.ErrUnavailable, hintCard},
-	nteInvalidParam:   {"the provider rejected a parameter", errors.ErrUnsupported, hintProvider},
-	nteBufferTooSmall: {"the signature is longer than expected", nil, hintReport},
-	nteNotSupported:   {"the provider does not support the operation", errors.ErrUnsupported, hintProvider},
-	nteInternalError:  {"internal error of the provider", nil, hintReport},
-	nteUIRequired:     {"the key needs a dialog, which is not allowed", signer.ErrPINRequired, hintAllowUI},
-	nteNotReady:       {"the device is not ready", signer.ErrUnavailable, hintTPM},
-	nteBadPassword:    {"incorrect PIN or password", signer.ErrPINIncorrect, hintPIN},
-	nteDeviceNotFound: {"the device does not exist", signer.ErrUnavailable, hintTPM},
-	nteUserCancelled:  {"canceled by the user", context.Canceled, hintCancel},
+	{nteBadHash, errorKind{"the provider rejected the hash", &errors.ErrUnsupported, hintProvider}},
+	{nteBadKey, errorKind{"the provider rejected the key", nil, hintMissing}},
+	{nteBadLen, errorKind{"the provider rejected the length", &errors.ErrUnsupported, hintProvider}},
+	{nteBadData, errorKind{"the provider rejected the data", nil, hintReport}},
+	{nteBadAlgID, errorKind{"the provider does not support the algorithm", &errors.ErrUnsupported, hintProvider}},
+	{nteBadFlags, errorKind{"the provider does not support the flags", &errors.ErrUnsupported, hintProvider}},
+	{nteBadType, errorKind{"the provider does not support the type", &errors.ErrUnsupported, hintProvider}},
+	{nteBadKeyState, errorKind{"the key does not permit this operation", &errors.ErrUnsupported, "use a key that was created for signing"}},
+	{nteNoKey, errorKind{"the key container does not contain the key", &signer.ErrNotFound, hintMissing}},
+	{nteNoMemory, errorKind{"out of memory", nil, ""}},
+	{nteExists, errorKind{"a key with this name already exists", nil, hintName}},
+	{ntePerm, errorKind{"access to the key denied", &fs.ErrPermission, hintAccess}},
+	{nteNotFound, errorKind{"the provider did not find the object", &signer.ErrNotFound, hintMissing}},
+	{nteBadProvider, errorKind{"the provider is not valid", &signer.ErrUnavailable, "certutil -csplist lists the providers"}},
+	{nteBadProvType, errorKind{"the provider type is not valid", &signer.ErrUnavailable, "certutil -csplist lists the providers"}},
+	{nteBadPublicKey, errorKind{"the certificate is for another key", &signer.ErrMismatch, hintMissing}},
+	{nteBadKeyset, errorKind{"the key does not exist", &signer.ErrNotFound, hintMissing}},
+	{nteProvTypeNotDef, errorKind{"the provider type does not exist", &signer.ErrUnavailable, "certutil -csplist lists the providers"}},
+	{nteKeysetNotDef, errorKind{"the provider does not exist", &signer.ErrUnavailable, "certutil -csplist lists the providers"}},
+	{nteKeysetEntryBad, errorKind{"the key is damaged", &signer.ErrUnavailable, hintMissing}},
+	{nteProvDLLFail, errorKind{"the provider cannot be loaded", &signer.ErrUnavailable, "reinstall the vendor's software for this processor architecture"}},
+	{nteProvNotFound, errorKind{"the provider is not installed", &signer.ErrUnavailable, "install the vendor's software"}},
+	{nteFail, errorKind{"the provider failed", nil, hintReport}},
+	{nteSilentContext, errorKind{"the key needs a dialog, which is not allowed", &signer.ErrPINRequired, hintAllowUI}},
+	{nteStorageFull, errorKind{"the device is full", &signer.ErrUnavailable, "delete a key that is no longer needed"}},
+	{nteTempProfile, errorKind{"the user has a temporary profile", &signer.ErrUnavailable, hintProfile}},
+	{nteInvalidHandle, errorKind{"the key is no longer available", &signer.ErrUnavailable, hintCard}},
+	{nteInvalidParam, errorKind{"the provider rejected a parameter", &errors.ErrUnsupported, hintProvider}},
+	{nteBufferTooSmall, errorKind{"the signature is longer than expected", nil, hintReport}},
+	{nteNotSupported, errorKind{"the provider does not support the operation", &errors.ErrUnsupported, hintProvider}},
+	{nteInternalError, errorKind{"internal error of the provider", nil, hintReport}},
+	{nteUIRequired, errorKind{"the key needs a dialog, which is not allowed", &signer.ErrPINRequired, hintAllowUI}},
+	{nteNotReady, errorKind{"the device is not ready", &signer.ErrUnavailable, hintTPM}},
+	{nteBadPassword, errorKind{"incorrect PIN or password", &signer.ErrPINIncorrect, hintPIN}},
+	{nteDeviceNotFound, errorKind{"the device does not exist", &signer.ErrUnavailable, hintTPM}},
+	{nteUserCancelled, errorKind{"canceled by the user", &context.Canceled, hintCancel}},
 
-	cryptNotFound:      {"not found", signer.ErrNotFound, hintMissing},
-	cryptExists:        {"already exists", nil, hintName},
-	cryptNoKeyProperty: {"the certificate has no associated private key", signer.ErrNotFound, hintMissing},
-	cryptNoMatch:       {"no match", signer.ErrNotFound, hintMissing},
+	{cryptNotFound, errorKind{"not found", &signer.ErrNotFound, hintMissing}},
+	{cryptExists, errorKind{"already exists", nil, hintName}},
+	{cryptNoKeyProperty, errorKind{"the certificate has no associated private key", &signer.ErrNotFound, hintMissing}},
+	{cryptNoMatch, errorKind{"no match", &signer.ErrNotFound, hintMissing}},
 
-	scardCancelled:       {"canceled", context.Canceled, hintCancel},
-	scardTimeout:         {"the smart card reader timed out", signer.ErrUnavailable, hintCard},
-	scardSharing:         {"another program is using the smart card", signer.ErrUnavailable, "close the other program"},
-	scardNoCard:          {"no smart card in the reader", signer.ErrUnavailable, hintCard},
-	scardNotReady:        {"the smart card reader is not ready", signer.ErrUnavailable, hintCard},
-	scardReaderGone:      {"the smart card reader is not available", signer.ErrUnavailable, hintCard},
-	scardNoService:       {"the smart card service is not running", signer.ErrUnavailable, hintService},
-	scardServiceStopped:  {"the smart card service was stopped", signer.ErrUnavailable, hintService},
-	scardNoReaders:       {"no smart card reader", signer.ErrUnavailable, hintCard},
-	scardCommLost:        {"the communication with the smart card was lost", signer.ErrUnavailable, hintCard},
-	scardNoKeyContainer:  {"the smart card does not contain the key", signer.ErrNotFound, hintCard},
-	scardUnresponsive:    {"the smart card does not respond", signer.ErrUnavailable, hintCard},
-	scardUnpowered:       {"the smart card has no power", signer.ErrUnavailable, hintCard},
-	scardReset:           {"the smart card was reset", signer.ErrUnavailable, hintCard},
-	scardRemoved:         {"the smart card was removed", signer.ErrUnavailable, hintCard},
-	scardSecurity:        {"the smart card denied access", signer.ErrPINRequired, hintAllowUI},
-	scardInvalidPIN:      {"the PIN is not valid for the smart card", signer.ErrPINIncorrect, hintPIN},
-	scardWrongPIN:        {"incorrect PIN", signer.ErrPINIncorrect, hintPIN},
-	scardPINBlocked:      {"the PIN is blocked", signer.ErrPINLocked, hintUnblock},
-	scardCancelledByUser: {"canceled by the user", context.Canceled, hintCancel},
-	scardNotAuthed:       {"the smart card requires a PIN", signer.ErrPINRequired, hintAllowUI},
+	{scardCancelled, errorKind{"canceled", &context.Canceled, hintCancel}},
+	{scardTimeout, errorKind{"the smart card reader timed out", &signer.ErrUnavailable, hintCard}},
+	{scardSharing, errorKind{"another program is using the smart card", &signer.ErrUnavailable, "close the other program"}},
+	{scardNoCard, errorKind{"no smart card in the reader", &signer.ErrUnavailable, hintCard}},
+	{scardNotReady, errorKind{"the smart card reader is not ready", &signer.ErrUnavailable, hintCard}},
+	{scardReaderGone, errorKind{"the smart card reader is not available", &signer.ErrUnavailable, hintCard}},
+	{scardNoService, errorKind{"the smart card service is not running", &signer.ErrUnavailable, hintService}},
+	{scardServiceStopped, errorKind{"the smart card service was stopped", &signer.ErrUnavailable, hintService}},
+	{scardNoReaders, errorKind{"no smart card reader", &signer.ErrUnavailable, hintCard}},
+	{scardCommLost, errorKind{"the communication with the smart card was lost", &signer.ErrUnavailable, hintCard}},
+	{scardNoKeyContainer, errorKind{"the smart card does not contain the key", &signer.ErrNotFound, hintCard}},
+	{scardUnresponsive, errorKind{"the smart card does not respond", &signer.ErrUnavailable, hintCard}},
+	{scardUnpowered, errorKind{"the smart card has no power", &signer.ErrUnavailable, hintCard}},
+	{scardReset, errorKind{"the smart card was reset", &signer.ErrUnavailable, hintCard}},
+	{scardRemoved, errorKind{"the smart card was removed", &signer.ErrUnavailable, hintCard}},
+	{scardSecurity, errorKind{"the smart card denied access", &signer.ErrPINRequired, hintAllowUI}},
+	{scardInvalidPIN, errorKind{"the PIN is not valid for the smart card", &signer.ErrPINIncorrect, hintPIN}},
+	{scardWrongPIN, errorKind{"incorrect PIN", &signer.ErrPINIncorrect, hintPIN}},
+	{scardPINBlocked, errorKind{"the PIN is blocked", &signer.ErrPINLocked, hintUnblock}},
+	{scardCancelledByUser, errorKind{"canceled by the user", &context.Canceled, hintCancel}},
+	{scardNotAuthed, errorKind{"the smart card requires a PIN", &signer.ErrPINRequired, hintAllowUI}},
 
-	tbsTPMNotFound: {"no TPM found", signer.ErrUnavailable, hintTPM},
-	tpmLockout:     {"the TPM is locked after incorrect PINs", signer.ErrPINLocked, "wait and try again, or see tpm.msc"},
-	tpmAuthFail:    {"incorrect PIN, and the TPM counted the try", signer.ErrPINIncorrect, "check the PIN; after several incorrect ones, the TPM locks for some time"},
-	tpmBadAuth:     {"incorrect PIN", signer.ErrPINIncorrect, "check the PIN"},
-	tpmNotReady:    {"the TPM is not ready", signer.ErrUnavailable, hintTPM},
-	tpmUnsupported: {"the TPM does not support the operation", errors.ErrUnsupported, hintTPM},
+	{tbsTPMNotFound, errorKind{"no TPM found", &signer.ErrUnavailable, hintTPM}},
+	{tpmLockout, errorKind{"the TPM is locked after incorrect PINs", &signer.ErrPINLocked, "wait and try again, or see tpm.msc"}},
+	{tpmAuthFail, errorKind{"incorrect PIN, and the TPM counted the try", &signer.ErrPINIncorrect, "check the PIN; after several incorrect ones, the TPM locks for some time"}},
+	{tpmBadAuth, errorKind{"incorrect PIN", &signer.ErrPINIncorrect, "check the PIN"}},
+	{tpmNotReady, errorKind{"the TPM is not ready", &signer.ErrUnavailable, hintTPM}},
+	{tpmUnsupported, errorKind{"the TPM does not support the operation", &errors.ErrUnsupported, hintTPM}},
 }
 
 func (e Error) Error() string {
@@ -218,7 +219,7 @@ func (e Error) Error() string {
 	if e < 0x10000 {
 		code = fmt.Sprint(uint32(e))
 	}
-	if k, ok := errorKinds[e]; ok {
+	if k, ok := errorKinds.Find(e); ok {
 		return fmt.Sprintf("%s (Windows error %s)", k.text, code)
 	}
 	return "Windows error " + code
@@ -233,9 +234,9 @@ func (e Error) Is(target error) bool {
 	if target == signer.ErrTryCounted {
 		return slices.Contains(counted, e)
 	}
-	k, ok := errorKinds[e]
-	return ok && k.is != nil && k.is == target
+	k, ok := errorKinds.Find(e)
+	return ok && k.is != nil && *k.is == target
 }
 
 // Hint is found by [signer.Hint].
-func (e Error) Hint() string { return errorKinds[e].hint }
+func (e Error) Hint() string { return errorKinds.Get(e).hint }

@@ -68,7 +68,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%#x: no text", test.code)
 		}
 	}
-	for code := range errorKinds {
+	for _, code := range errorKinds.Keys() {
 		if !known[code] {
 			t.Errorf("%v is not in this test", code)
 		}

@@ -25,8 +25,9 @@ type candidate struct {
 	handle certHandle
 }
 
-var errNoKey = signer.WithHint(errors.New("no associated private key"),
-	"import the certificate together with its key, or link it to the key: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)")
+var errNoKey = errors.New("no associated private key")
+
+const hintNoKey = "import the certificate together with its key, or link it to the key: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)"
 
 // readStore opens the store of cfg and reads its certificates. A certificate
 // that cannot be parsed, or whose key cannot be used, is a candidate with an
@@ -73,7 +74,7 @@ func (s *certStore) describe(h certHandle, cfg Config) (c selector.Candidate) {
 	byCertificate.Key, byCertificate.Provider = "", ""
 	c.Certificate, c.Ref = cert, byCertificate.ref(selector.For(cert).String())
 	if !s.sys.hasKey(h) {
-		c.Err = errNoKey
+		c.Err = signer.WithHint(errNoKey, hintNoKey)
 	} else {
 		c.Err = checkKeyType(cert)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 )
 
@@ -15,13 +16,13 @@ type keyAlgorithm struct {
 }
 
 // keyAlgorithms has the CNG algorithm of each key type.
-var keyAlgorithms = map[keystore.KeyType]keyAlgorithm{
-	keystore.RSA2048: {"RSA", 2048},
-	keystore.RSA3072: {"RSA", 3072},
-	keystore.RSA4096: {"RSA", 4096},
-	keystore.P256:    {"ECDSA_P256", 0},
-	keystore.P384:    {"ECDSA_P384", 0},
-	keystore.P521:    {"ECDSA_P521", 0},
+var keyAlgorithms = lookup.Table[keystore.KeyType, keyAlgorithm]{
+	{keystore.RSA2048, keyAlgorithm{"RSA", 2048}},
+	{keystore.RSA3072, keyAlgorithm{"RSA", 3072}},
+	{keystore.RSA4096, keyAlgorithm{"RSA", 4096}},
+	{keystore.P256, keyAlgorithm{"ECDSA_P256", 0}},
+	{keystore.P384, keyAlgorithm{"ECDSA_P384", 0}},
+	{keystore.P521, keyAlgorithm{"ECDSA_P521", 0}},
 }
 
 // Generate implements [keystore.Generator]. It creates a CNG key that cannot be
@@ -48,7 +49,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 }
 
 func generate(ctx context.Context, sys system, cfg Config, spec keystore.KeySpec) (*Key, error) {
-	algorithm, ok := keyAlgorithms[spec.Type]
+	algorithm, ok := keyAlgorithms.Find(spec.Type)
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/internal/algorithm"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -24,7 +25,7 @@ func checkKeyType(cert *x509.Certificate) error {
 	case *rsa.PublicKey:
 		return nil
 	case *ecdsa.PublicKey:
-		if slices.Contains(curves, pub.Curve) {
+		if slices.Contains(curves(), pub.Curve) {
 			return nil
 		}
 		name = signer.DescribeKey(pub)
@@ -76,10 +77,10 @@ func parseRSA(b []byte) (crypto.PublicKey, error) {
 }
 
 // eccMagics are BCRYPT_ECDSA_PUBLIC_P256_MAGIC and the magics of the other curves.
-var eccMagics = map[uint32]elliptic.Curve{
-	0x31534345: elliptic.P256(), // "ECS1"
-	0x33534345: elliptic.P384(),
-	0x35534345: elliptic.P521(),
+var eccMagics = lookup.Table[uint32, func() elliptic.Curve]{
+	{0x31534345, elliptic.P256}, // "ECS1"
+	{0x33534345, elliptic.P384},
+	{0x35534345, elliptic.P521},
 }
 
 // parseECC parses a BCRYPT_ECCKEY_BLOB: two numbers and the coordinates.
@@ -88,10 +89,11 @@ func parseECC(b []byte) (crypto.PublicKey, error) {
 	if len(b) < head {
 		return nil, errBlob
 	}
-	curve, ok := eccMagics[binary.LittleEndian.Uint32(b)]
+	named, ok := eccMagics.Find(binary.LittleEndian.Uint32(b))
 	if !ok {
 		return nil, fmt.Errorf("curve of the ECC key: %w", errors.ErrUnsupported)
 	}
+	curve := named()
 	size := (curve.Params().BitSize + 7) / 8
 	if len(b) < head+2*size || binary.LittleEndian.Uint32(b[4:]) != uint32(size) {
 		return nil, errBlob

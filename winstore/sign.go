@@ -10,23 +10,33 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // hashes are the hash algorithms that both APIs support, with their CNG names
 // and CryptoAPI numbers.
-var hashes = map[crypto.Hash]struct {
+var hashes = lookup.Table[crypto.Hash, struct {
 	name  string // BCRYPT_SHA256_ALGORITHM
 	calgo uint32 // CALG_SHA_256
-}{
-	crypto.SHA256: {"SHA256", 0x800c},
-	crypto.SHA384: {"SHA384", 0x800d},
-	crypto.SHA512: {"SHA512", 0x800e},
+}]{
+	{crypto.SHA256, struct {
+		name  string // BCRYPT_SHA256_ALGORITHM
+		calgo uint32 // CALG_SHA_256
+	}{"SHA256", 0x800c}},
+	{crypto.SHA384, struct {
+		name  string // BCRYPT_SHA256_ALGORITHM
+		calgo uint32 // CALG_SHA_256
+	}{"SHA384", 0x800d}},
+	{crypto.SHA512, struct {
+		name  string // BCRYPT_SHA256_ALGORITHM
+		calgo uint32 // CALG_SHA_256
+	}{"SHA512", 0x800e}},
 }
 
 // sign signs a digest. The caller holds k.mu.
 func (k *Key) sign(m signer.Mechanism, digest []byte) ([]byte, error) {
-	hash, ok := hashes[m.Hash]
+	hash, ok := hashes.Find(m.Hash)
 	if !ok {
 		return nil, fmt.Errorf("hash %v: %w", m.Hash, errors.ErrUnsupported)
 	}
@@ -81,7 +91,9 @@ func derSignature(sig []byte, size int) ([]byte, error) {
 const mismatchHint = "link the certificate to its key again: certutil -user -repairstore MY SERIAL (without -user for the store of the machine)"
 
 // curves are the CNG curves that Roles Anywhere and TLS support.
-var curves = []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}
+func curves() []elliptic.Curve {
+	return []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}
+}
 
 var (
 	pssSchemes   = []tls.SignatureScheme{tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512}

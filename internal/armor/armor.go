@@ -103,14 +103,14 @@ func layer(data []byte) ([]byte, bool) {
 
 // wideEncodings are UTF-32 and UTF-16, with their byte order marks.
 var wideEncodings = []struct {
-	mark  string
-	size  int // of a unit, in bytes
-	order binary.ByteOrder
+	mark string
+	size int // of a unit, in bytes
+	big  bool
 }{
-	{"\xff\xfe\x00\x00", 4, binary.LittleEndian},
-	{"\x00\x00\xfe\xff", 4, binary.BigEndian},
-	{"\xff\xfe", 2, binary.LittleEndian},
-	{"\xfe\xff", 2, binary.BigEndian},
+	{"\xff\xfe\x00\x00", 4, false},
+	{"\x00\x00\xfe\xff", 4, true},
+	{"\xff\xfe", 2, false},
+	{"\xfe\xff", 2, true},
 }
 
 // fromWide converts text to UTF-8 that begins with the mark of a wide encoding, or
@@ -122,11 +122,15 @@ func fromWide(data []byte) ([]byte, bool) {
 		if len(body) < enough*e.size {
 			continue
 		}
+		var order binary.ByteOrder = binary.LittleEndian
+		if e.big {
+			order = binary.BigEndian
+		}
 		unit := func(i int) uint32 {
 			if e.size == 2 {
-				return uint32(e.order.Uint16(body[2*i:]))
+				return uint32(order.Uint16(body[2*i:]))
 			}
-			return e.order.Uint32(body[4*i:])
+			return order.Uint32(body[4*i:])
 		}
 		for i := 0; !marked && i < enough; i++ {
 			if c := unit(i); c != '\t' && c != '\n' && c != '\r' && (c < ' ' || c > '~') {

@@ -71,6 +71,29 @@ type limit struct {
 	left    time.Duration // when the clock was started or stopped last
 	since   time.Time     // when the clock was started last
 	persons int           // the clock is stopped while this is not 0
+	after   map[*func()]struct{}
+}
+
+// AfterFunc lets contexts below this one wait for its end without a goroutine each; see
+// [context.AfterFunc].
+func (l *limit) AfterFunc(f func()) (stop func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if l.after == nil {
+		l.after = make(map[*func()]struct{})
+	}
+	l.after[&f] = struct{}{}
+	return func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		_, waits := l.after[&f]
+		delete(l.after, &f)
+		return waits
+	}
 }
 
 func (l *limit) Done() <-chan struct{}       { return l.done }
@@ -110,6 +133,10 @@ func (l *limit) end(err error) {
 		l.err = err
 		l.timer.Stop()
 		close(l.done)
+		for f := range l.after {
+			go (*f)()
+		}
+		l.after = nil
 	}
 }
 

@@ -103,3 +103,39 @@ func TestLeftWithoutLimit(t *testing.T) {
 		t.Error("done does not release the context")
 	}
 }
+
+// Contexts below a limit end with it and with its error, and a stopped function is not
+// called.
+func TestLimitAfterFunc(t *testing.T) {
+	limited, cancel := Limit(t.Context(), time.Hour)
+	below, end := context.WithCancel(limited)
+	defer end()
+	called, stopped := make(chan struct{}), make(chan struct{})
+	stopCalled := context.AfterFunc(limited, func() { close(called) })
+	if stop := context.AfterFunc(limited, func() { close(stopped) }); !stop() || stop() {
+		t.Error("a function that waits is stopped once")
+	}
+	cancel()
+	<-called
+	<-below.Done()
+	if err := below.Err(); !errors.Is(err, context.Canceled) || stopCalled() {
+		t.Errorf("error %v, and a function that was called is stopped", err)
+	}
+	late := make(chan struct{})
+	context.AfterFunc(limited, func() { close(late) })
+	<-late
+	select {
+	case <-stopped:
+		t.Error("the stopped function was called")
+	default:
+	}
+
+	short, cancel := Limit(t.Context(), time.Millisecond)
+	defer cancel()
+	below, end = context.WithCancel(short)
+	defer end()
+	<-below.Done()
+	if err := below.Err(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want DeadlineExceeded", err)
+	}
+}

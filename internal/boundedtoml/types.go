@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 var (
@@ -15,12 +16,12 @@ var (
 )
 
 // forms describe the values of a Go type in TOML.
-var forms = map[string]string{
-	"slice":   `a list, such as ["a", "b"]`,
-	"string":  `a text in quotation marks, such as "a"`,
-	"boolean": "true or false",
-	"integer": "a whole number",
-	"float":   "a number",
+var forms = lookup.Table[string, string]{
+	{"slice", `a list, such as ["a", "b"]`},
+	{"string", `a text in quotation marks, such as "a"`},
+	{"boolean", "true or false"},
+	{"integer", "a whole number"},
+	{"float", "a number"},
 }
 
 // A typeError is an error of the decoder, about the type of a value in the words of
@@ -47,7 +48,7 @@ func (e *typeError) Error() string {
 		if from, to := types[1], types[2]; from == "map[string]any" && to == "slice" && key != nil {
 			return "the value must be a list: write sections as [[" + key[1] + `]], with two brackets, and texts as ["a", "b"]`
 		}
-		return "the value must be " + cmp.Or(forms[types[2]], "a "+types[2])
+		return "the value must be " + cmp.Or(forms.Get(types[2]), "a "+types[2])
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -23,7 +24,10 @@ func bounded[T any](ctx context.Context, f func() (T, error), late func(T)) (non
 	case ctx.Err() != nil:
 		return none, context.Cause(ctx)
 	}
-	value, inTime, err := await.InGrace(ctx, grace, f, late)
+	value, inTime, err := await.InGrace(ctx, grace, func() (T, error) {
+		stack.Grow()
+		return f()
+	}, late)
 	if !inTime {
 		err = signer.WithHint(fmt.Errorf("the key was not ready in time: %w", err),
 			"allow more time; if the password of a file is protected with many iterations, encrypt the key again: openssl pkcs8 -topk8 -iter 600000 -in FILE -out FILE.converted.pem")

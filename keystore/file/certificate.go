@@ -82,7 +82,7 @@ func unusableCurve(der cryptobyte.String) error {
 	switch named := algorithm.ReadASN1ObjectIdentifier(&curve); {
 	case !named:
 		return &unusableError{"its public key specifies its curve by parameters instead of a name", "ask the CA to issue it for a key with a named curve (RFC 5480, section 2.1.1)"}
-	case curves[curve.String()] == nil:
+	case curves.Get(curve.String()) == nil:
 		return &unusableError{"it is for a key on " + nameOf(curve) + ", which is not supported", hintCertificateKey}
 	case point.Bytes[0] == compressedEven || point.Bytes[0] == compressedOdd:
 		return &unusableError{"its public key is a compressed point, which is not supported", "ask the CA to issue it with the key as an uncompressed point (RFC 5480, section 2.2)"}

@@ -166,7 +166,7 @@ func isLocked(err error) bool {
 }
 
 func ambiguous(text string) error {
-	return signer.WithHint(&fileError{text, signer.ErrAmbiguous},
+	return signer.WithHint(&fileError{text, &signer.ErrAmbiguous},
 		"choose the key by giving its certificate's file with Identity.Certificate, or store each key in its own file")
 }
 

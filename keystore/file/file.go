@@ -158,22 +158,22 @@ func password(ctx context.Context, ref keystore.Ref, call keystore.Call) passwor
 // about devices, with one about files.
 type fileError struct {
 	text string
-	err  error
+	err  *error // its variable
 }
 
 func (e *fileError) Error() string { return e.text }
-func (e *fileError) Unwrap() error { return e.err }
+func (e *fileError) Unwrap() error { return *e.err }
 
 // unsupported returns an error for contents that are recognized but not supported.
 func unsupported(format string, args ...any) error {
-	return &fileError{fmt.Sprintf(format, args...), errors.ErrUnsupported}
+	return &fileError{fmt.Sprintf(format, args...), &errors.ErrUnsupported}
 }
 
 var (
-	errPasswordRequired  = &fileError{"is encrypted and needs a password", signer.ErrPINRequired}
-	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", signer.ErrPINIncorrect}
-	errPublicKey         = &fileError{"contains a public key, and no private key", signer.ErrNotFound}
-	errOnlyPublic        = &fileError{"contains a public key, and no certificate", signer.ErrNoCertificate}
-	errNoKey             = &fileError{"contains no private key", signer.ErrNotFound}
-	errNoCertificate     = &fileError{"contains no certificate", signer.ErrNoCertificate}
+	errPasswordRequired  = &fileError{"is encrypted and needs a password", &signer.ErrPINRequired}
+	errPasswordIncorrect = &fileError{"password incorrect, or the file is damaged", &signer.ErrPINIncorrect}
+	errPublicKey         = &fileError{"contains a public key, and no private key", &signer.ErrNotFound}
+	errOnlyPublic        = &fileError{"contains a public key, and no certificate", &signer.ErrNoCertificate}
+	errNoKey             = &fileError{"contains no private key", &signer.ErrNotFound}
+	errNoCertificate     = &fileError{"contains no certificate", &signer.ErrNoCertificate}
 )

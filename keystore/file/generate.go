@@ -21,22 +21,23 @@ import (
 	"io/fs"
 
 	"github.com/holdfast-dev/holdfast/internal/atomicfile"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // generators make keys, by their type.
-var generators = map[keystore.KeyType]func() (crypto.Signer, error){
-	keystore.RSA2048: func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
-	keystore.RSA3072: func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 3072) },
-	keystore.RSA4096: func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 4096) },
-	keystore.P256:    func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
-	keystore.P384:    func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
-	keystore.P521:    func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) },
-	keystore.Ed25519: func() (crypto.Signer, error) {
+var generators = lookup.Table[keystore.KeyType, func() (crypto.Signer, error)]{
+	{keystore.RSA2048, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }},
+	{keystore.RSA3072, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 3072) }},
+	{keystore.RSA4096, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 4096) }},
+	{keystore.P256, func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }},
+	{keystore.P384, func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) }},
+	{keystore.P521, func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) }},
+	{keystore.Ed25519, func() (crypto.Signer, error) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
-	},
+	}},
 }
 
 // Generate implements [keystore.Generator]. It creates a file with a key in PKCS
@@ -46,7 +47,7 @@ func (Backend) Generate(ctx context.Context, ref keystore.Ref, spec keystore.Key
 	if ref.Scheme != keystore.SchemeFile {
 		return nil, signer.WithHint(fmt.Errorf("keys are written only to files: %w", errors.ErrUnsupported), "name a new file")
 	}
-	generate, ok := generators[spec.Type]
+	generate, ok := generators.Find(spec.Type)
 	if !ok {
 		return nil, fmt.Errorf("key type %q: %w", spec.Type, errors.ErrUnsupported)
 	}

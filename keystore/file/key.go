@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -31,14 +32,14 @@ var (
 )
 
 // curves are the supported named curves (RFC 5480, section 2.1.1.1).
-var curves = map[string]elliptic.Curve{
-	"1.2.840.10045.3.1.7": elliptic.P256(),
-	"1.3.132.0.34":        elliptic.P384(),
-	"1.3.132.0.35":        elliptic.P521(),
+var curves = lookup.Table[string, func() elliptic.Curve]{
+	{"1.2.840.10045.3.1.7", elliptic.P256},
+	{"1.3.132.0.34", elliptic.P384},
+	{"1.3.132.0.35", elliptic.P521},
 }
 
-// errKeyDamaged is for keys that no program can use.
-var errKeyDamaged = signer.WithHint(errors.New("private key is damaged"), hintDamaged)
+// keyDamaged returns the error of a key that no program can use.
+func keyDamaged() error { return signer.WithHint(errors.New("private key is damaged"), hintDamaged) }
 
 func unsupportedKey(name string) error {
 	return signer.WithHint(unsupported("private key is for %s, which is not supported", name), hintKeyTypes)
@@ -51,24 +52,24 @@ func parseKey(ctx context.Context, data []byte, pw passwordFunc) (crypto.Signer,
 	}
 	der, rest, err := toDER(data)
 	if err != nil || len(trimLineEnd(rest)) > 0 {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
-	i := slices.IndexFunc(keyFormats, func(f keyFormat) bool { return f.matches(der) })
-	if i < 0 {
-		return nil, errKeyDamaged
+	for _, f := range keyFormats {
+		if !f.matches(der) {
+			continue
+		}
+		if f.parse == nil {
+			return parseEncryptedPKCS8(ctx, der, pw)
+		}
+		return f.parse(der)
 	}
-	return keyFormats[i].parse(ctx, der, pw)
+	return nil, keyDamaged()
 }
 
 // encrypted reports whether the key needs a password.
 func (k keyPart) encrypted() bool {
 	der, _, err := toDER(k.der)
 	return err == nil && isEncrypted(der)
-}
-
-// unencrypted returns the parser of a format without a password.
-func unencrypted(parse func([]byte) (crypto.Signer, error)) func(context.Context, []byte, passwordFunc) (crypto.Signer, error) {
-	return func(_ context.Context, der []byte, _ passwordFunc) (crypto.Signer, error) { return parse(der) }
 }
 
 // parsePKCS8 parses a PrivateKeyInfo (RFC 5958, section 2).
@@ -80,19 +81,19 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&version) ||
 		!seq.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) || !seq.ReadASN1(&key, cbasn1.OCTET_STRING) ||
 		unmarshal(algorithm, &id) != nil {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	switch {
 	case id.Algorithm.Equal(oidRSA):
 		inner, _, err := toDER(key)
 		if err != nil {
-			return nil, errKeyDamaged
+			return nil, keyDamaged()
 		}
 		return parseRSA(inner)
 	case id.Algorithm.Equal(oidEC):
 		inner, _, err := toDER(key)
 		if err != nil {
-			return nil, errKeyDamaged
+			return nil, keyDamaged()
 		}
 		return parseEC(inner, id.Parameters.FullBytes)
 	case id.Algorithm.Equal(oidEd25519):
@@ -100,7 +101,7 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 		if s, ok := parsed.(crypto.Signer); ok && err == nil {
 			return s, nil
 		}
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	if set := mldsa.ParametersFor(id.Algorithm); set != nil {
 		return parseMLDSA(set, id.Parameters.FullBytes, key)
@@ -115,13 +116,13 @@ func parseRSA(der []byte) (crypto.Signer, error) {
 	in := cryptobyte.String(der)
 	var seq cryptobyte.String
 	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	var numbers []*big.Int // version, n, e, d, p, q, dP, dQ, qInv
 	for !seq.Empty() && len(numbers) < 9 {
 		n := new(big.Int)
 		if !seq.ReadASN1Integer(n) || n.Sign() < 0 {
-			return nil, errKeyDamaged
+			return nil, keyDamaged()
 		}
 		numbers = append(numbers, n)
 	}
@@ -129,7 +130,7 @@ func parseRSA(der []byte) (crypto.Signer, error) {
 		return nil, unsupportedKey("DSA")
 	}
 	if len(numbers) != 4 && len(numbers) != 9 {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	n, e, d := numbers[1], numbers[2], numbers[3]
 	const minBits, maxExponent = 1024, 31
@@ -148,17 +149,17 @@ func parseRSA(der []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS1PrivateKey(der)
 	if err != nil {
-		return nil, errNumbers
+		return nil, numbersDamaged()
 	}
 	return key, nil
 }
 
-var errNumbers = func() error {
+func numbersDamaged() error {
 	if fips140.Enforced() {
 		return signer.WithHint(errors.New("private key is damaged, or its numbers are not allowed in FIPS mode"), hintDamaged)
 	}
 	return signer.WithHint(errors.New("private key is damaged: its numbers do not belong together"), hintDamaged)
-}()
+}
 
 // maxBitsWithoutPrimes bounds the time to check such a key, which is seconds.
 const maxBitsWithoutPrimes = 8192
@@ -174,12 +175,12 @@ func rsaWithoutPrimes(n, e, d *big.Int) (crypto.Signer, error) {
 	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: int(e.Int64())}, D: d}
 	digest := make([]byte, crypto.SHA256.Size())
 	if d.Cmp(n) >= 0 || e.Int64() < 3 || n.Bit(0) == 0 || e.Bit(0) == 0 {
-		return nil, errNumbers
+		return nil, numbersDamaged()
 	}
 	key.Precompute()
 	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest)
 	if err != nil || rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, digest, signature) != nil {
-		return nil, errNumbers
+		return nil, numbersDamaged()
 	}
 	return key, nil
 }
@@ -196,7 +197,7 @@ func parseEC(der, parameters []byte) (crypto.Signer, error) {
 	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&version) || version != 1 ||
 		!seq.ReadASN1(&scalar, cbasn1.OCTET_STRING) ||
 		!seq.ReadOptionalASN1(&inner, &found, cbasn1.Tag(0).Constructed().ContextSpecific()) {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	if parameters == nil {
 		parameters = inner
@@ -212,13 +213,13 @@ func parseEC(der, parameters []byte) (crypto.Signer, error) {
 	raw := make([]byte, (curve.Params().N.BitLen()+7)/8)
 	number := bytes.TrimLeft(scalar, "\x00")
 	if len(number) > len(raw) {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	copy(raw[len(raw)-len(number):], number)
 	defer clear(raw)
 	key, err := ecdsa.ParseRawPrivateKey(curve, raw)
 	if err != nil {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	return key, nil
 }
@@ -230,10 +231,10 @@ func parseCurve(der []byte) (elliptic.Curve, error) {
 	var oid asn1.ObjectIdentifier
 	if in.PeekASN1Tag(cbasn1.OBJECT_IDENTIFIER) {
 		if !in.ReadASN1ObjectIdentifier(&oid) {
-			return nil, errKeyDamaged
+			return nil, keyDamaged()
 		}
-		if curve, ok := curves[oid.String()]; ok {
-			return curve, nil
+		if curve, ok := curves.Find(oid.String()); ok {
+			return curve(), nil
 		}
 		return nil, unsupportedKey("ECDSA on " + nameOf(oid))
 	}
@@ -242,12 +243,13 @@ func parseCurve(der []byte) (elliptic.Curve, error) {
 	p, n := new(big.Int), new(big.Int)
 	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !seq.ReadASN1Integer(&version) ||
 		!seq.ReadASN1(&field, cbasn1.SEQUENCE) || !field.ReadASN1ObjectIdentifier(&oid) {
-		return nil, errKeyDamaged
+		return nil, keyDamaged()
 	}
 	if oid.Equal(oidPrime) && field.ReadASN1Integer(p) && seq.ReadASN1(&equation, cbasn1.SEQUENCE) &&
 		equation.ReadASN1(&a, cbasn1.OCTET_STRING) && equation.ReadASN1(&b, cbasn1.OCTET_STRING) &&
 		seq.ReadASN1(&base, cbasn1.OCTET_STRING) && seq.ReadASN1Integer(n) {
-		for _, curve := range curves {
+		for _, named := range curves {
+			curve := named.Value()
 			c := curve.Params()
 			size := (c.BitSize + 7) / 8
 			minus3 := new(big.Int).Sub(c.P, big.NewInt(3))

@@ -11,19 +11,21 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"hash"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 var oidPBMAC1 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14}
 
 // macHashes are the hash functions of a MAC (RFC 7292, appendix A).
-var macHashes = map[string]func() hash.Hash{
-	"1.3.14.3.2.26":          sha1.New,
-	"2.16.840.1.101.3.4.2.4": sha256.New224,
-	"2.16.840.1.101.3.4.2.1": sha256.New,
-	"2.16.840.1.101.3.4.2.2": sha512.New384,
-	"2.16.840.1.101.3.4.2.3": sha512.New,
-	"2.16.840.1.101.3.4.2.5": sha512.New512_224,
-	"2.16.840.1.101.3.4.2.6": sha512.New512_256,
+var macHashes = lookup.Table[string, func() hash.Hash]{
+	{"1.3.14.3.2.26", sha1.New},
+	{"2.16.840.1.101.3.4.2.4", sha256.New224},
+	{"2.16.840.1.101.3.4.2.1", sha256.New},
+	{"2.16.840.1.101.3.4.2.2", sha512.New384},
+	{"2.16.840.1.101.3.4.2.3", sha512.New},
+	{"2.16.840.1.101.3.4.2.5", sha512.New512_224},
+	{"2.16.840.1.101.3.4.2.6", sha512.New512_256},
 }
 
 // A pfxMAC is the MAC of a PKCS #12 file.
@@ -58,7 +60,7 @@ func parseMAC(der []byte) (*pfxMAC, error) {
 		return nil, err
 	}
 	var ok bool
-	if m.newHash, ok = macHashes[id.Algorithm.String()]; !ok {
+	if m.newHash, ok = macHashes.Find(id.Algorithm.String()); !ok {
 		return nil, fmt.Errorf("MAC: %w", &schemeError{id.Algorithm})
 	}
 	if err := checkIterations(data.Iterations); err != nil {
@@ -101,7 +103,7 @@ func (m *pfxMAC) parsePBMAC1(id pkix.AlgorithmIdentifier) error {
 		return err
 	}
 	var ok bool
-	if m.newHash, ok = prfs[params.Scheme.Algorithm.String()]; !ok {
+	if m.newHash, ok = prfs.Find(params.Scheme.Algorithm.String()); !ok {
 		return fmt.Errorf("MAC: %w", &schemeError{params.Scheme.Algorithm})
 	}
 	if params.Scheme.Algorithm.String() == oidHMACSHA1 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -40,34 +41,34 @@ type keyPart struct {
 
 // pemHandlers has a function for each supported type of PEM block (RFC 7468,
 // and the older types of OpenSSL).
-var pemHandlers = map[string]func(*contents, []byte){
-	"CERTIFICATE":           addCertificate,
-	"X509 CERTIFICATE":      addCertificate,
-	"PRIVATE KEY":           addKey,
-	"RSA PRIVATE KEY":       addKey,
-	"EC PRIVATE KEY":        addKey,
-	"ENCRYPTED PRIVATE KEY": addKey,
-	"PKCS12":                func(c *contents, der []byte) { c.pfx = der },
-	"EC PARAMETERS":         ignore, // repeated inside the key
-	"DSA PARAMETERS":        ignore,
-	"DH PARAMETERS":         ignore, // for servers
-	"X9.42 DH PARAMETERS":   ignore,
-	"PUBLIC KEY":            addPublic,
-	"RSA PUBLIC KEY":        addPublic,
-	"X509 CRL":              ignore,
-	"DSA PRIVATE KEY":       func(c *contents, _ []byte) { c.otherKeys = append(c.otherKeys, unsupportedKey("DSA")) },
-	"TSS2 PRIVATE KEY":      func(c *contents, _ []byte) { c.tpmKeys++ },
+var pemHandlers = lookup.Table[string, func(*contents, []byte)]{
+	{"CERTIFICATE", addCertificate},
+	{"X509 CERTIFICATE", addCertificate},
+	{"PRIVATE KEY", addKey},
+	{"RSA PRIVATE KEY", addKey},
+	{"EC PRIVATE KEY", addKey},
+	{"ENCRYPTED PRIVATE KEY", addKey},
+	{"PKCS12", func(c *contents, der []byte) { c.pfx = der }},
+	{"EC PARAMETERS", ignore}, // repeated inside the key
+	{"DSA PARAMETERS", ignore},
+	{"DH PARAMETERS", ignore}, // for servers
+	{"X9.42 DH PARAMETERS", ignore},
+	{"PUBLIC KEY", addPublic},
+	{"RSA PUBLIC KEY", addPublic},
+	{"X509 CRL", ignore},
+	{"DSA PRIVATE KEY", func(c *contents, _ []byte) { c.otherKeys = append(c.otherKeys, unsupportedKey("DSA")) }},
+	{"TSS2 PRIVATE KEY", func(c *contents, _ []byte) { c.tpmKeys++ }},
 }
 
 // pemHints has the hints for PEM blocks that are not supported.
-var pemHints = map[string]string{
-	"CERTIFICATE REQUEST":     "this is a certificate request; use the certificate that the CA issued for it",
-	"NEW CERTIFICATE REQUEST": "this is a certificate request; use the certificate that the CA issued for it",
-	"TRUSTED CERTIFICATE":     "convert it with: openssl x509 -in FILE -out FILE.converted.pem",
-	"PKCS7":                   "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
-	"PKCS #7 SIGNED DATA":     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
-	"CMS":                     "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem",
-	"OPENSSH PRIVATE KEY":     "convert a copy with: cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem",
+var pemHints = lookup.Table[string, string]{
+	{"CERTIFICATE REQUEST", "this is a certificate request; use the certificate that the CA issued for it"},
+	{"NEW CERTIFICATE REQUEST", "this is a certificate request; use the certificate that the CA issued for it"},
+	{"TRUSTED CERTIFICATE", "convert it with: openssl x509 -in FILE -out FILE.converted.pem"},
+	{"PKCS7", "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem"},
+	{"PKCS #7 SIGNED DATA", "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem"},
+	{"CMS", "convert it with: openssl pkcs7 -in FILE -print_certs -out FILE.converted.pem"},
+	{"OPENSSH PRIVATE KEY", "convert a copy with: cp FILE FILE.converted.pem && ssh-keygen -p -m PKCS8 -f FILE.converted.pem"},
 }
 
 // legacyCiphers are the starts of the names of ciphers in the legacy PEM encryption
@@ -137,14 +138,14 @@ func (c *contents) addPEM(data []byte) {
 // addBlock adds a PEM block. Some programs write any file as a CERTIFICATE, so its
 // structure decides.
 func (c *contents) addBlock(b *pem.Block) {
-	add, ok := pemHandlers[b.Type]
+	add, ok := pemHandlers.Find(b.Type)
 	isKeyType, isCertificateType := strings.HasSuffix(b.Type, "PRIVATE KEY"), strings.HasSuffix(b.Type, "CERTIFICATE")
 	der, rest, err := toDER(b.Bytes)
 	if err != nil {
 		der = nil
 	}
 	unknown := func() error {
-		return signer.WithHint(unsupported("PEM block %q is not supported", b.Type), cmp.Or(pemHints[b.Type], hintPEM))
+		return signer.WithHint(unsupported("PEM block %q is not supported", b.Type), cmp.Or(pemHints.Get(b.Type), hintPEM))
 	}
 	switch cipher := b.Headers["DEK-Info"]; {
 	case cipher != "":
@@ -159,7 +160,7 @@ func (c *contents) addBlock(b *pem.Block) {
 	case isPFX(der):
 		c.addPFX(b.Bytes, rest)
 	case ok && isCertificateType && isContentInfo(der):
-		c.ignored = append(c.ignored, signer.WithHint(unsupported("PEM block %q contains PKCS #7, which is not supported", b.Type), pemHints["PKCS7"]))
+		c.ignored = append(c.ignored, signer.WithHint(unsupported("PEM block %q contains PKCS #7, which is not supported", b.Type), pemHints.Get("PKCS7")))
 	case ok && isCertificateType && isKey(der):
 		addKey(c, b.Bytes)
 	case ok && isKeyType && isSigned(der):

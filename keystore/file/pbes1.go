@@ -11,17 +11,19 @@ import (
 	"math/big"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // pbes1Ciphers are the encryption schemes of PKCS #12 (RFC 7292, appendix C)
 // that programs use. Their key derivation is [pkcs12KDF] with SHA-1.
-var pbes1Ciphers = map[string]cbcCipher{
-	"1.2.840.113549.1.12.1.3": {24, des.BlockSize, des.NewTripleDESCipher},
-	"1.2.840.113549.1.12.1.4": {16, des.BlockSize, func(key []byte) (cipher.Block, error) {
+var pbes1Ciphers = lookup.Table[string, cbcCipher]{
+	{"1.2.840.113549.1.12.1.3", cbcCipher{24, des.BlockSize, des.NewTripleDESCipher}},
+	{"1.2.840.113549.1.12.1.4", cbcCipher{16, des.BlockSize, func(key []byte) (cipher.Block, error) {
 		return des.NewTripleDESCipher(append(key[:16:16], key[:8]...))
-	}},
-	"1.2.840.113549.1.12.1.5": {16, 8, func(key []byte) (cipher.Block, error) { return newRC2(key), nil }},
-	"1.2.840.113549.1.12.1.6": {5, 8, func(key []byte) (cipher.Block, error) { return newRC2(key), nil }},
+	}}},
+	{"1.2.840.113549.1.12.1.5", cbcCipher{16, 8, func(key []byte) (cipher.Block, error) { return newRC2(key), nil }}},
+	{"1.2.840.113549.1.12.1.6", cbcCipher{5, 8, func(key []byte) (cipher.Block, error) { return newRC2(key), nil }}},
 }
 
 // A ciphertext is an encrypted part of a PKCS #12 file.
@@ -42,7 +44,7 @@ type pbes1 struct {
 
 // newCiphertext parses the parameters of an encryption scheme.
 func newCiphertext(algorithm pkix.AlgorithmIdentifier, data []byte) (ciphertext, error) {
-	scheme, ok := pbes1Ciphers[algorithm.Algorithm.String()]
+	scheme, ok := pbes1Ciphers.Find(algorithm.Algorithm.String())
 	if !ok {
 		return newPBES2(algorithm, data)
 	}

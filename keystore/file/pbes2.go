@@ -16,6 +16,8 @@ import (
 	"hash"
 
 	"golang.org/x/crypto/scrypt"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // The limits of a key derivation keep its time to seconds and its memory below
@@ -35,12 +37,12 @@ var (
 const oidHMACSHA1 = "1.2.840.113549.2.7"
 
 // prfs are the pseudo-random functions of PBKDF2 (RFC 8018, appendix B.1).
-var prfs = map[string]func() hash.Hash{
-	oidHMACSHA1:           sha1.New,
-	"1.2.840.113549.2.8":  sha256.New224,
-	"1.2.840.113549.2.9":  sha256.New,
-	"1.2.840.113549.2.10": sha512.New384,
-	"1.2.840.113549.2.11": sha512.New,
+var prfs = lookup.Table[string, func() hash.Hash]{
+	{oidHMACSHA1, sha1.New},
+	{"1.2.840.113549.2.8", sha256.New224},
+	{"1.2.840.113549.2.9", sha256.New},
+	{"1.2.840.113549.2.10", sha512.New384},
+	{"1.2.840.113549.2.11", sha512.New},
 }
 
 // A cbcCipher is a block cipher in CBC mode. Sizes are in bytes.
@@ -51,11 +53,11 @@ type cbcCipher struct {
 
 // cbcCiphers are the encryption schemes of RFC 8018, appendix B.2, that are in
 // use.
-var cbcCiphers = map[string]cbcCipher{
-	"2.16.840.1.101.3.4.1.2":  {16, aes.BlockSize, aes.NewCipher},
-	"2.16.840.1.101.3.4.1.22": {24, aes.BlockSize, aes.NewCipher},
-	"2.16.840.1.101.3.4.1.42": {32, aes.BlockSize, aes.NewCipher},
-	"1.2.840.113549.3.7":      {24, des.BlockSize, des.NewTripleDESCipher},
+var cbcCiphers = lookup.Table[string, cbcCipher]{
+	{"2.16.840.1.101.3.4.1.2", cbcCipher{16, aes.BlockSize, aes.NewCipher}},
+	{"2.16.840.1.101.3.4.1.22", cbcCipher{24, aes.BlockSize, aes.NewCipher}},
+	{"2.16.840.1.101.3.4.1.42", cbcCipher{32, aes.BlockSize, aes.NewCipher}},
+	{"1.2.840.113549.3.7", cbcCipher{24, des.BlockSize, des.NewTripleDESCipher}},
 }
 
 // A pbes2 is an EncryptedPrivateKeyInfo with valid parameters.
@@ -89,7 +91,7 @@ func newPBES2(algorithm pkix.AlgorithmIdentifier, data []byte) (*pbes2, error) {
 	if err := unmarshal(algorithm.Parameters.FullBytes, &params); err != nil {
 		return nil, err
 	}
-	scheme, ok := cbcCiphers[params.Scheme.Algorithm.String()]
+	scheme, ok := cbcCiphers.Find(params.Scheme.Algorithm.String())
 	if !ok {
 		return nil, &schemeError{params.Scheme.Algorithm}
 	}
@@ -170,7 +172,7 @@ func parsePBKDF2(kdf pkix.AlgorithmIdentifier) (p pbkdf2Params, prf func() hash.
 	if len(p.PRF.Algorithm) > 0 {
 		var ok bool
 		name = p.PRF.Algorithm.String()
-		if prf, ok = prfs[name]; !ok {
+		if prf, ok = prfs.Find(name); !ok {
 			return p, nil, fmt.Errorf("PBKDF2: %w", &schemeError{p.PRF.Algorithm})
 		}
 	}

@@ -32,7 +32,7 @@ const hintPFXLegacy = "convert the file with openssl pkcs12 -legacy -in FILE -ou
 
 var (
 	errPFXDamaged  = errors.New("PKCS #12 is damaged")
-	errPFXTooMuch  = fmt.Errorf("PKCS #12 iteration counts exceed %d in total", maxPFXIterations)
+	errPFXTooMuch  = errors.New("PKCS #12 iteration counts exceed 10000000 in total") // maxPFXIterations
 	errPFXPassword = errors.New("PKCS #12 is damaged, or its parts are encrypted with different passwords")
 )
 

@@ -27,7 +27,7 @@ func (a *attribute) setRaw(v asn1.RawValue) {
 }
 
 func (a attribute) name() string {
-	if name, ok := namesByOID[a.oid]; ok {
+	if name, ok := nameOf(a.oid); ok {
 		return name
 	}
 	return a.oid
@@ -166,16 +166,25 @@ var attributeTypes = []struct {
 	{"2.5.4.97", []string{"ORGANIZATIONIDENTIFIER"}},
 }
 
-var oidsByName, namesByOID = func() (byName, byOID map[string]string) {
-	byName, byOID = make(map[string]string), make(map[string]string)
+// nameOf returns the first name of an attribute type.
+func nameOf(oid string) (name string, ok bool) {
 	for _, t := range attributeTypes {
-		byOID[t.oid] = t.names[0]
-		for _, name := range t.names {
-			byName[name] = t.oid
+		if t.oid == oid {
+			return t.names[0], true
 		}
 	}
-	return byName, byOID
-}()
+	return "", false
+}
+
+// oidOf returns the attribute type with a name, which is in upper case.
+func oidOf(name string) (oid string, ok bool) {
+	for _, t := range attributeTypes {
+		if slices.Contains(t.names, name) {
+			return t.oid, true
+		}
+	}
+	return "", false
+}
 
 func knownTypes() string {
 	var all []string

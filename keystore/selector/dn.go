@@ -135,7 +135,7 @@ func (p *dnParser) attribute() (a attribute, err error) {
 // attributeType returns the object identifier of a type in dotted-decimal form.
 func attributeType(s string) (string, error) {
 	upper := strings.ToUpper(s)
-	if oid, ok := oidsByName[upper]; ok {
+	if oid, ok := oidOf(upper); ok {
 		return oid, nil
 	}
 	dotted := strings.TrimPrefix(upper, "OID.")

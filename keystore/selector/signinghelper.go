@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -16,7 +17,7 @@ import (
 const maxSigningHelper = 2*maxDN + 4<<10
 
 // signingHelperKeys maps the keys of aws_signing_helper to our attributes.
-var signingHelperKeys = map[string]string{"x509Subject": "subject", "x509Issuer": "issuer", "x509Serial": "serial"}
+var signingHelperKeys = lookup.Table[string, string]{{"x509Subject", "subject"}, {"x509Issuer", "issuer"}, {"x509Serial", "serial"}}
 
 // ParseSigningHelper parses the value of the flag --cert-selector of
 // aws_signing_helper, such as
@@ -42,7 +43,7 @@ func ParseSigningHelper(text string) (Selector, error) {
 	var s Selector
 	seen := make(map[string]bool)
 	for _, kv := range all {
-		name, ok := signingHelperKeys[kv.Key]
+		name, ok := signingHelperKeys.Find(kv.Key)
 		if !ok {
 			return Selector{}, fmt.Errorf("key %.64q is not one of x509Subject, x509Issuer, x509Serial", kv.Key)
 		}

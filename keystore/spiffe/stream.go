@@ -26,7 +26,7 @@ const (
 )
 
 // errSlow is the cause of the end of a stream whose peer takes too long.
-var errSlow = errors.New("it does not answer within " + answerTimeout.String())
+var errSlow = errors.New("it does not answer within 10s") // answerTimeout
 
 // errClosed is the error of a second connection: one call is one connection.
 var errClosed = errors.New("it closed the connection")

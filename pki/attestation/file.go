@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -43,10 +44,10 @@ var (
 )
 
 // kinds says what a file is, for errors.
-var kinds = map[string]string{
-	evidenceType: "evidence of a TPM",
-	wrappedType:  "a wrapped certificate",
-	claimsType:   "claims of a token",
+var kinds = lookup.Table[string, string]{
+	{evidenceType, "evidence of a TPM"},
+	{wrappedType, "a wrapped certificate"},
+	{claimsType, "claims of a token"},
 }
 
 // A header is the beginning of each file.
@@ -63,10 +64,10 @@ var beginning = lazyregexp.Regexp{Expression: `^\s*{\s*"type"\s*:\s*"([a-z-]+)"`
 func typeOf(data []byte) string {
 	var h header
 	data = armor.Text(data)
-	if m := beginning.Get().FindSubmatch(data); m != nil && kinds[string(m[1])] != "" {
+	if m := beginning.Get().FindSubmatch(data); m != nil && kinds.Get(string(m[1])) != "" {
 		return string(m[1])
 	}
-	if len(data) > MaxSize || json.Unmarshal(data, &h) != nil || kinds[h.Type] == "" {
+	if len(data) > MaxSize || json.Unmarshal(data, &h) != nil || kinds.Get(h.Type) == "" {
 		return ""
 	}
 	return h.Type
@@ -112,13 +113,13 @@ func parse(data []byte, wanted string, file any) error {
 	kind := typeOf(data)
 	switch err := json.Unmarshal(data, &h); {
 	case kind == "":
-		return fmt.Errorf("%w: it is not %s", ErrMalformed, kinds[wanted])
+		return fmt.Errorf("%w: it is not %s", ErrMalformed, kinds.Get(wanted))
 	case err != nil:
 		return fmt.Errorf("%w: it is cut off, or was changed", ErrMalformed)
 	case h.Type == claimsType:
 		return signer.WithHint(ErrClaims, "only a key in a TPM can be attested: generate one, as in tpm:path=app.pem")
 	case h.Type != wanted:
-		return fmt.Errorf("%w: it is %s, not %s", ErrMalformed, kinds[h.Type], kinds[wanted])
+		return fmt.Errorf("%w: it is %s, not %s", ErrMalformed, kinds.Get(h.Type), kinds.Get(wanted))
 	case h.Version > Version:
 		return signer.WithHint(fmt.Errorf("%w: %d; this program knows version %d", ErrVersion, h.Version, Version), "update Holdfast on this machine")
 	case h.Version != Version:

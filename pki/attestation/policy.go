@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -34,11 +35,11 @@ type bank struct {
 }
 
 // banks has the names of tpm2-tools.
-var banks = map[string]bank{
-	"sha1":   {tpm2.TPMAlgSHA1, 20},
-	"sha256": {tpm2.TPMAlgSHA256, 32},
-	"sha384": {tpm2.TPMAlgSHA384, 48},
-	"sha512": {tpm2.TPMAlgSHA512, 64},
+var banks = lookup.Table[string, bank]{
+	{"sha1", bank{tpm2.TPMAlgSHA1, 20}},
+	{"sha256", bank{tpm2.TPMAlgSHA256, 32}},
+	{"sha384", bank{tpm2.TPMAlgSHA384, 48}},
+	{"sha512", bank{tpm2.TPMAlgSHA512, 64}},
 }
 
 // pcrCount is the number of PCRs in a bank (TCG PC Client Platform TPM Profile,
@@ -61,10 +62,10 @@ func ParsePolicy(text string) (Policy, error) {
 	}
 	for part := range strings.SplitSeq(rest, "+") {
 		name, list, _ := strings.Cut(part, ":")
-		b, ok := banks[name]
+		b, ok := banks.Find(name)
 		switch {
 		case !ok:
-			return refusePolicy("the bank %.40q is not one of %s", name, strings.Join(slices.Sorted(maps.Keys(banks)), ", "))
+			return refusePolicy("the bank %.40q is not one of %s", name, strings.Join(banks.Keys(), ", "))
 		case slices.ContainsFunc(p.selection.PCRSelections, func(s tpm2.TPMSPCRSelection) bool { return s.Hash == b.alg }):
 			return refusePolicy("the bank %s is given twice", name)
 		}
@@ -221,7 +222,7 @@ func parseSelection(text string) (s tpm2.TPMLPCRSelection, err error) {
 	invalid := fmt.Errorf("%.40q is not a selection of PCRs", text)
 	for part := range strings.SplitSeq(text, "+") {
 		name, list, _ := strings.Cut(part, ":")
-		b, ok := banks[name]
+		b, ok := banks.Find(name)
 		if !ok || len(s.PCRSelections) == len(banks) {
 			return s, invalid
 		}

@@ -58,7 +58,7 @@ func (a *Authority) Check() (problems []*Problem, err error) {
 		report(a.path(caFile), false, err)
 	}
 	if a.state.number.BitLen() > 0 && !isNumber(new(big.Int).Add(&a.state.number, big.NewInt(1))) {
-		report(a.path(indexFile), false, errLastNumber)
+		report(a.path(indexFile), false, lastNumber())
 	}
 	for _, name := range files {
 		path, serial := a.path(issuedDir, name), strings.TrimSuffix(name, ".pem")

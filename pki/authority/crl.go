@@ -65,13 +65,15 @@ func (a *Authority) beginCRL(ctx context.Context, next time.Time) (*big.Int, []p
 	}
 	number, entries := new(big.Int).Add(&t.state.number, big.NewInt(1)), t.revocations(until)
 	if !isNumber(number) {
-		return nil, nil, errLastNumber
+		return nil, nil, lastNumber()
 	}
 	return number, entries, t.append(event{Kind: listed, Number: number.String(), NextUpdate: next})
 }
 
-// errLastNumber is the error of a CA that can make no more lists.
-var errLastNumber = signer.WithHint(errors.New("the last revocation list has the highest possible CRL number"), "replace the CA; docs/ca.md describes how")
+// lastNumber returns the error of a CA that can make no more lists.
+func lastNumber() error {
+	return signer.WithHint(errors.New("the last revocation list has the highest possible CRL number"), "replace the CA; docs/ca.md describes how")
+}
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {

@@ -59,7 +59,7 @@ const (
 // maxLine bounds a line of the index, in bytes.
 const maxLine = 64 << 10
 
-var errTooLong = fmt.Errorf("is longer than %d KiB", maxLine>>10)
+var errTooLong = errors.New("is longer than 64 KiB") // maxLine
 
 // isReason reports whether r is a reason that RFC 5280, section 5.3.1, defines,
 // except removeFromCRL.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
@@ -163,14 +164,14 @@ func apiError(server awsservice.Server, resp *http.Response, body []byte, now ti
 		return awsservice.MayRetry(resp, "", signer.WithHint(fmt.Errorf("%w: %s %w", server.Unreachable, server.URL.Host, e), hint))
 	}
 	err := signer.WithHint(e, hint(e))
-	if skew, _ := awsservice.Skew(resp, now); awsservice.RefusesTime(resp.StatusCode, skew) && timeCodes[e.Code] {
+	if skew, _ := awsservice.Skew(resp, now); awsservice.RefusesTime(resp.StatusCode, skew) && timeCodes.Get(e.Code) {
 		err = &clockError{err, skew}
 	}
 	return awsservice.MayRetry(resp, e.Code, err)
 }
 
 // timeCodes are the codes of errors that a wrong local clock can cause.
-var timeCodes = map[string]bool{"SignatureDoesNotMatch": true, "RequestExpired": true}
+var timeCodes = lookup.Table[string, bool]{{"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
 
 // A clockError is an error response that a wrong local clock can explain.
 type clockError struct {

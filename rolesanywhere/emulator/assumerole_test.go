@@ -43,7 +43,7 @@ func (w *testEnv) assume(t *testing.T, c credentials.Credentials, parameters str
 	if err != nil {
 		t.Fatalf("%v: %s", err, response)
 	}
-	if refused.Code != "" && statuses[refused.Code] != status {
+	if refused.Code != "" && statuses.Get(refused.Code) != status {
 		t.Errorf("status is %d for %s", status, refused.Code)
 	}
 	return out, refused

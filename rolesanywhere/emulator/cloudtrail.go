@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 const (
@@ -13,8 +15,8 @@ const (
 	sourceCloudTrail  = "cloudtrail.amazonaws.com"
 )
 
-var cloudTrailOperations = map[string]func(*Server, *rpcRequest) (any, error){
-	actionLookupEvents: (*Server).lookupEvents,
+var cloudTrailOperations = lookup.Table[string, func(*Server, *rpcRequest) (any, error)]{
+	{actionLookupEvents, (*Server).lookupEvents},
 }
 
 // Limits of LookupEvents. The times are those of the years 1970 to 9999.
@@ -62,25 +64,25 @@ type lookedUpResource struct {
 }
 
 // lookupValues returns the values of an event that an attribute can select.
-var lookupValues = map[string]func(lookedUpEvent) []string{
-	"EventId":     func(e lookedUpEvent) []string { return []string{e.EventID} },
-	"EventName":   func(e lookedUpEvent) []string { return []string{e.EventName} },
-	"EventSource": func(e lookedUpEvent) []string { return []string{e.EventSource} },
-	"ReadOnly":    func(e lookedUpEvent) []string { return []string{e.ReadOnly} },
-	"Username":    func(e lookedUpEvent) []string { return []string{e.Username} },
-	"AccessKeyId": func(e lookedUpEvent) []string { return []string{e.AccessKeyID} },
-	"ResourceType": func(e lookedUpEvent) (all []string) {
+var lookupValues = lookup.Table[string, func(lookedUpEvent) []string]{
+	{"EventId", func(e lookedUpEvent) []string { return []string{e.EventID} }},
+	{"EventName", func(e lookedUpEvent) []string { return []string{e.EventName} }},
+	{"EventSource", func(e lookedUpEvent) []string { return []string{e.EventSource} }},
+	{"ReadOnly", func(e lookedUpEvent) []string { return []string{e.ReadOnly} }},
+	{"Username", func(e lookedUpEvent) []string { return []string{e.Username} }},
+	{"AccessKeyId", func(e lookedUpEvent) []string { return []string{e.AccessKeyID} }},
+	{"ResourceType", func(e lookedUpEvent) (all []string) {
 		for _, r := range e.Resources {
 			all = append(all, r.ResourceType)
 		}
 		return all
-	},
-	"ResourceName": func(e lookedUpEvent) (all []string) {
+	}},
+	{"ResourceName", func(e lookedUpEvent) (all []string) {
 		for _, r := range e.Resources {
 			all = append(all, r.ResourceName)
 		}
 		return all
-	},
+	}},
 }
 
 // lookupEvents returns a page of events, the newest ones first. The token of the next
@@ -158,7 +160,7 @@ func (in lookupInput) checkAttributes() error {
 	}
 	a := in.Attributes[0]
 	switch {
-	case lookupValues[a.Key] == nil:
+	case lookupValues.Get(a.Key) == nil:
 		return fmt.Errorf("there is no attribute %q", clip(a.Key))
 	case a.Value == "":
 		return fmt.Errorf("the value of %s is empty", a.Key)
@@ -191,7 +193,7 @@ func (in lookupInput) query() (string, error) {
 // to it.
 func (in lookupInput) selects(e lookedUpEvent) bool {
 	for _, a := range in.Attributes {
-		if !slices.Contains(lookupValues[a.Key](e), a.Value) {
+		if !slices.Contains(lookupValues.Get(a.Key)(e), a.Value) {
 			return false
 		}
 	}

@@ -38,37 +38,39 @@ type operation struct {
 }
 
 // operations are all operations of the service model. CreateSession is not in it.
-var operations = []operation{
-	{"CreateProfile", "POST", "/profiles", 201, (*Server).createProfile},
-	{"CreateTrustAnchor", "POST", "/trustanchors", 201, (*Server).createTrustAnchor},
-	{"DeleteAttributeMapping", "DELETE", "/profiles/{profileId}/mappings", 200, (*Server).deleteAttributeMapping},
-	{"DeleteCrl", "DELETE", "/crl/{crlId}", 200, crlKind.remove},
-	{"DeleteProfile", "DELETE", "/profile/{profileId}", 200, profileKind.remove},
-	{"DeleteTrustAnchor", "DELETE", "/trustanchor/{trustAnchorId}", 200, anchorKind.remove},
-	{"DisableCrl", "POST", "/crl/{crlId}/disable", 200, crlKind.disable},
-	{"DisableProfile", "POST", "/profile/{profileId}/disable", 200, profileKind.disable},
-	{"DisableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/disable", 200, anchorKind.disable},
-	{"EnableCrl", "POST", "/crl/{crlId}/enable", 200, crlKind.enable},
-	{"EnableProfile", "POST", "/profile/{profileId}/enable", 200, profileKind.enable},
-	{"EnableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/enable", 200, anchorKind.enable},
-	{"GetCrl", "GET", "/crl/{crlId}", 200, crlKind.get},
-	{"GetProfile", "GET", "/profile/{profileId}", 200, profileKind.get},
-	{"GetSubject", "GET", "/subject/{subjectId}", 200, subjectKind.get},
-	{"GetTrustAnchor", "GET", "/trustanchor/{trustAnchorId}", 200, anchorKind.get},
-	{"ImportCrl", "POST", "/crls", 201, (*Server).importCRL},
-	{"ListCrls", "GET", "/crls", 200, crlKind.list},
-	{"ListProfiles", "GET", "/profiles", 200, profileKind.list},
-	{"ListSubjects", "GET", "/subjects", 200, subjectKind.list},
-	{"ListTagsForResource", "GET", "/ListTagsForResource", 200, (*Server).listTagsForResource},
-	{"ListTrustAnchors", "GET", "/trustanchors", 200, anchorKind.list},
-	{"PutAttributeMapping", "PUT", "/profiles/{profileId}/mappings", 200, (*Server).putAttributeMapping},
-	{"PutNotificationSettings", "PATCH", "/put-notifications-settings", 200, (*Server).putNotificationSettings},
-	{"ResetNotificationSettings", "PATCH", "/reset-notifications-settings", 200, (*Server).resetNotificationSettings},
-	{"TagResource", "POST", "/TagResource", 201, (*Server).tagResource},
-	{"UntagResource", "POST", "/UntagResource", 200, (*Server).untagResource},
-	{"UpdateCrl", "PATCH", "/crl/{crlId}", 200, (*Server).updateCRL},
-	{"UpdateProfile", "PATCH", "/profile/{profileId}", 200, (*Server).updateProfile},
-	{"UpdateTrustAnchor", "PATCH", "/trustanchor/{trustAnchorId}", 200, (*Server).updateTrustAnchor},
+func operations() []operation {
+	return []operation{
+		{"CreateProfile", "POST", "/profiles", 201, (*Server).createProfile},
+		{"CreateTrustAnchor", "POST", "/trustanchors", 201, (*Server).createTrustAnchor},
+		{"DeleteAttributeMapping", "DELETE", "/profiles/{profileId}/mappings", 200, (*Server).deleteAttributeMapping},
+		{"DeleteCrl", "DELETE", "/crl/{crlId}", 200, crlKind.remove},
+		{"DeleteProfile", "DELETE", "/profile/{profileId}", 200, profileKind.remove},
+		{"DeleteTrustAnchor", "DELETE", "/trustanchor/{trustAnchorId}", 200, anchorKind.remove},
+		{"DisableCrl", "POST", "/crl/{crlId}/disable", 200, crlKind.disable},
+		{"DisableProfile", "POST", "/profile/{profileId}/disable", 200, profileKind.disable},
+		{"DisableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/disable", 200, anchorKind.disable},
+		{"EnableCrl", "POST", "/crl/{crlId}/enable", 200, crlKind.enable},
+		{"EnableProfile", "POST", "/profile/{profileId}/enable", 200, profileKind.enable},
+		{"EnableTrustAnchor", "POST", "/trustanchor/{trustAnchorId}/enable", 200, anchorKind.enable},
+		{"GetCrl", "GET", "/crl/{crlId}", 200, crlKind.get},
+		{"GetProfile", "GET", "/profile/{profileId}", 200, profileKind.get},
+		{"GetSubject", "GET", "/subject/{subjectId}", 200, subjectKind.get},
+		{"GetTrustAnchor", "GET", "/trustanchor/{trustAnchorId}", 200, anchorKind.get},
+		{"ImportCrl", "POST", "/crls", 201, (*Server).importCRL},
+		{"ListCrls", "GET", "/crls", 200, crlKind.list},
+		{"ListProfiles", "GET", "/profiles", 200, profileKind.list},
+		{"ListSubjects", "GET", "/subjects", 200, subjectKind.list},
+		{"ListTagsForResource", "GET", "/ListTagsForResource", 200, (*Server).listTagsForResource},
+		{"ListTrustAnchors", "GET", "/trustanchors", 200, anchorKind.list},
+		{"PutAttributeMapping", "PUT", "/profiles/{profileId}/mappings", 200, (*Server).putAttributeMapping},
+		{"PutNotificationSettings", "PATCH", "/put-notifications-settings", 200, (*Server).putNotificationSettings},
+		{"ResetNotificationSettings", "PATCH", "/reset-notifications-settings", 200, (*Server).resetNotificationSettings},
+		{"TagResource", "POST", "/TagResource", 201, (*Server).tagResource},
+		{"UntagResource", "POST", "/UntagResource", 200, (*Server).untagResource},
+		{"UpdateCrl", "PATCH", "/crl/{crlId}", 200, (*Server).updateCRL},
+		{"UpdateProfile", "PATCH", "/profile/{profileId}", 200, (*Server).updateProfile},
+		{"UpdateTrustAnchor", "PATCH", "/trustanchor/{trustAnchorId}", 200, (*Server).updateTrustAnchor},
+	}
 }
 
 // A controlRequest is a verified request of the administrator.
@@ -99,8 +101,9 @@ func (c *controlRequest) record(name string, value any) {
 // match returns the operation of a request and the ID in its path.
 func match(method, escapedPath string) (op *operation, id string) {
 	segments := strings.Split(escapedPath, "/")
-	for i := range operations {
-		op := &operations[i]
+	all := operations()
+	for i := range all {
+		op := &all[i]
 		pattern := strings.Split(op.path, "/")
 		if op.method != method || len(pattern) != len(segments) {
 			continue
@@ -176,7 +179,7 @@ func notAdministrator(code string, caller *session, action string) *refusal {
 // jsonRefusal returns err with the code that services with JSON protocols use.
 func jsonRefusal(err error) *refusal {
 	refused := asRefusal(err)
-	if code, ok := jsonCodes[refused.code]; ok {
+	if code, ok := jsonCodes.Find(refused.code); ok {
 		refused.code = code
 	}
 	return refused

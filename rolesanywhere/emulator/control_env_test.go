@@ -78,7 +78,7 @@ func (w *testEnv) control(t testing.TB, c controlCall) controlResponse {
 // controlRequest returns a signed request with its body.
 func (w *testEnv) controlRequest(t testing.TB, c controlCall) ([]byte, *http.Request) {
 	t.Helper()
-	for _, op := range operations {
+	for _, op := range operations() {
 		if op.name == c.operation {
 			c.method, c.path = op.method, strings.Replace(op.path, "{"+op.pathParameter()+"}", url.PathEscape(c.id), 1)
 		}
@@ -134,7 +134,7 @@ func (w *testEnv) controlRequest(t testing.TB, c controlCall) ([]byte, *http.Req
 func (w *testEnv) must(t testing.TB, operation, id string, body any) object {
 	t.Helper()
 	got := w.control(t, controlCall{operation: operation, id: id, body: body})
-	for _, op := range operations {
+	for _, op := range operations() {
 		if op.name == operation && got.status != op.status {
 			t.Fatalf("%s: %d %s %s, want %d", operation, got.status, got.code, got.message, op.status)
 		}

@@ -172,17 +172,29 @@ func readPoint(ctx context.Context, location string) ([]byte, error) {
 
 // pointFiles limits the files that are read at the same time. Nothing can interrupt a
 // read that hangs, such as one from a network file system.
-var pointFiles = make(chan struct{}, 8)
+var pointFiles slots
+
+// slots is a semaphore for eight goroutines, which is made when it is first used.
+type slots struct {
+	once sync.Once
+	made chan struct{}
+}
+
+func (s *slots) channel() chan struct{} {
+	s.once.Do(func() { s.made = make(chan struct{}, 8) })
+	return s.made
+}
 
 // readPointFile reads a CRL from a file until ctx ends.
 func readPointFile(ctx context.Context, path string) ([]byte, error) {
+	files := pointFiles.channel()
 	select {
-	case pointFiles <- struct{}{}:
+	case files <- struct{}{}:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%s: other files are being read: %w", path, ctx.Err())
 	}
 	return await.Result(ctx, func() ([]byte, error) {
-		defer func() { <-pointFiles }()
+		defer func() { <-files }()
 		b, err := readFile(path, maxCRL)
 		if err == nil && len(b) == 0 {
 			err = fmt.Errorf("%s: the file is empty", path)
@@ -200,12 +212,16 @@ func isLoopbackHost(host string) bool {
 // uses no proxy and follows no redirects.
 var loopbackClient = &http.Client{
 	Transport: &http.Transport{
-		DialContext:            (&net.Dialer{Control: checkLoopback}).DialContext,
+		DialContext:            dialLoopback,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxPointsHeaders,
 	},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func dialLoopback(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&net.Dialer{Control: checkLoopback}).DialContext(ctx, network, address)
 }
 
 func checkLoopback(_, address string, _ syscall.RawConn) error {

@@ -263,12 +263,12 @@ func TestChangeDuringDistributionPoint(t *testing.T) {
 
 // A request waits for a file only until its context ends.
 func TestDistributionPointFilesHang(t *testing.T) {
-	for range cap(pointFiles) {
-		pointFiles <- struct{}{}
+	for range cap(pointFiles.channel()) {
+		pointFiles.channel() <- struct{}{}
 	}
 	defer func() {
-		for range cap(pointFiles) {
-			<-pointFiles
+		for range cap(pointFiles.channel()) {
+			<-pointFiles.channel()
 		}
 	}()
 	ctx, cancel := context.WithCancel(t.Context())

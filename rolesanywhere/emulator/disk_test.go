@@ -86,7 +86,7 @@ func (w *testEnv) fill(t testing.TB) {
 		w.must(t, "UntagResource", "", object{"resourceArn": list, "tagKeys": []string{"z"}})
 	}
 	empty := w.must(t, "CreateProfile", "", profileInputOf("roleArns", []string{})).object("profile").string("profileArn")
-	for _, field := range certificateFields {
+	for _, field := range certificateFields() {
 		if got := w.control(t, controlCall{operation: "DeleteAttributeMapping", id: empty, query: url.Values{"certificateField": {field}}}); got.status != http.StatusOK {
 			t.Fatal(got.message)
 		}

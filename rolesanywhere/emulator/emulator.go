@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator/internal/journal"
 )
 
@@ -141,35 +142,35 @@ func DefaultRoleARN(region, account string) string {
 }
 
 // partitions maps the prefix of a region to its partition, except for aws.
-var partitions = map[string]string{
-	"us-gov-":  "aws-us-gov",
-	"cn-":      "aws-cn",
-	"eusc-":    "aws-eusc",
-	"us-iso-":  "aws-iso",
-	"us-isob-": "aws-iso-b",
-	"eu-isoe-": "aws-iso-e",
-	"us-isof-": "aws-iso-f",
+var partitions = lookup.Table[string, string]{
+	{"us-gov-", "aws-us-gov"},
+	{"cn-", "aws-cn"},
+	{"eusc-", "aws-eusc"},
+	{"us-iso-", "aws-iso"},
+	{"us-isob-", "aws-iso-b"},
+	{"eu-isoe-", "aws-iso-e"},
+	{"us-isof-", "aws-iso-f"},
 }
 
 // globalRegions has the region for which requests to global services are signed, by
 // partition.
 //
 // Source: endpoints of IAM in the AWS SDK for Go, service/iam v1.66.0.
-var globalRegions = map[string]string{
-	"aws":        "us-east-1",
-	"aws-us-gov": "us-gov-west-1",
-	"aws-cn":     "cn-north-1",
-	"aws-eusc":   "eusc-de-east-1",
-	"aws-iso":    "us-iso-east-1",
-	"aws-iso-b":  "us-isob-east-1",
-	"aws-iso-e":  "eu-isoe-west-1",
-	"aws-iso-f":  "us-isof-south-1",
+var globalRegions = lookup.Table[string, string]{
+	{"aws", "us-east-1"},
+	{"aws-us-gov", "us-gov-west-1"},
+	{"aws-cn", "cn-north-1"},
+	{"aws-eusc", "eusc-de-east-1"},
+	{"aws-iso", "us-iso-east-1"},
+	{"aws-iso-b", "us-isob-east-1"},
+	{"aws-iso-e", "eu-isoe-west-1"},
+	{"aws-iso-f", "us-isof-south-1"},
 }
 
 func partition(region string) string {
-	for prefix, name := range partitions {
-		if strings.HasPrefix(region, prefix) {
-			return name
+	for _, of := range partitions {
+		if strings.HasPrefix(region, of.Key) {
+			return of.Value
 		}
 	}
 	return "aws"

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // ErrBasicConstraints is returned by [New] for a trust anchor whose certificate
@@ -203,57 +205,57 @@ const (
 
 // jsonCodes are the codes of errors of STS about a signature as services with
 // JSON protocols name them.
-var jsonCodes = map[string]string{
-	codeMissingToken:     "MissingAuthenticationTokenException",
-	codeIncomplete:       "IncompleteSignatureException",
-	codeInvalidToken:     "UnrecognizedClientException",
-	codeExpiredToken:     "ExpiredTokenException",
-	codeSignatureNoMatch: "InvalidSignatureException",
+var jsonCodes = lookup.Table[string, string]{
+	{codeMissingToken, "MissingAuthenticationTokenException"},
+	{codeIncomplete, "IncompleteSignatureException"},
+	{codeInvalidToken, "UnrecognizedClientException"},
+	{codeExpiredToken, "ExpiredTokenException"},
+	{codeSignatureNoMatch, "InvalidSignatureException"},
 }
 
-var statuses = map[string]int{
-	codeAccessDenied: http.StatusForbidden,
-	codeNotFound:     http.StatusNotFound,
-	codeValidation:   http.StatusBadRequest,
-	codeThrottling:   http.StatusTooManyRequests,
-	codeInternal:     http.StatusInternalServerError,
-	codeUnavailable:  http.StatusServiceUnavailable,
-	codeUnknown:      http.StatusNotFound,
-	codeTooManyTags:  http.StatusBadRequest,
+var statuses = lookup.Table[string, int]{
+	{codeAccessDenied, http.StatusForbidden},
+	{codeNotFound, http.StatusNotFound},
+	{codeValidation, http.StatusBadRequest},
+	{codeThrottling, http.StatusTooManyRequests},
+	{codeInternal, http.StatusInternalServerError},
+	{codeUnavailable, http.StatusServiceUnavailable},
+	{codeUnknown, http.StatusNotFound},
+	{codeTooManyTags, http.StatusBadRequest},
 
-	"MissingAuthenticationTokenException": http.StatusForbidden,
-	"IncompleteSignatureException":        http.StatusForbidden,
-	"UnrecognizedClientException":         http.StatusForbidden,
-	"ExpiredTokenException":               http.StatusForbidden,
-	"InvalidSignatureException":           http.StatusForbidden,
+	{"MissingAuthenticationTokenException", http.StatusForbidden},
+	{"IncompleteSignatureException", http.StatusForbidden},
+	{"UnrecognizedClientException", http.StatusForbidden},
+	{"ExpiredTokenException", http.StatusForbidden},
+	{"InvalidSignatureException", http.StatusForbidden},
 
-	codeMissingAction:    http.StatusBadRequest,
-	codeInvalidAction:    http.StatusBadRequest,
-	codeSTSValidation:    http.StatusBadRequest,
-	codeMissingToken:     http.StatusForbidden,
-	codeIncomplete:       http.StatusBadRequest,
-	codeInvalidToken:     http.StatusForbidden,
-	codeExpiredToken:     http.StatusForbidden,
-	codeSignatureNoMatch: http.StatusForbidden,
-	codeSTSDenied:        http.StatusForbidden,
-	codeSTSParameter:     http.StatusBadRequest,
-	codeSTSThrottling:    http.StatusBadRequest,
-	codeSTSPacked:        http.StatusBadRequest,
-	codeSTSInternal:      http.StatusInternalServerError,
+	{codeMissingAction, http.StatusBadRequest},
+	{codeInvalidAction, http.StatusBadRequest},
+	{codeSTSValidation, http.StatusBadRequest},
+	{codeMissingToken, http.StatusForbidden},
+	{codeIncomplete, http.StatusBadRequest},
+	{codeInvalidToken, http.StatusForbidden},
+	{codeExpiredToken, http.StatusForbidden},
+	{codeSignatureNoMatch, http.StatusForbidden},
+	{codeSTSDenied, http.StatusForbidden},
+	{codeSTSParameter, http.StatusBadRequest},
+	{codeSTSThrottling, http.StatusBadRequest},
+	{codeSTSPacked, http.StatusBadRequest},
+	{codeSTSInternal, http.StatusInternalServerError},
 
-	codeIAMNotFound:  http.StatusNotFound,
-	codeIAMExists:    http.StatusConflict,
-	codeIAMConflict:  http.StatusConflict,
-	codeIAMLimit:     http.StatusConflict,
-	codeIAMMalformed: http.StatusBadRequest,
-	codeIAMInput:     http.StatusBadRequest,
-	codeIAMInternal:  http.StatusInternalServerError,
+	{codeIAMNotFound, http.StatusNotFound},
+	{codeIAMExists, http.StatusConflict},
+	{codeIAMConflict, http.StatusConflict},
+	{codeIAMLimit, http.StatusConflict},
+	{codeIAMMalformed, http.StatusBadRequest},
+	{codeIAMInput, http.StatusBadRequest},
+	{codeIAMInternal, http.StatusInternalServerError},
 }
 
 // codeOf returns the error code for the status of an injected fault, or "".
 func codeOf(status int) string {
 	for _, code := range []string{codeAccessDenied, codeNotFound, codeValidation, codeThrottling, codeInternal, codeUnavailable} {
-		if statuses[code] == status {
+		if statuses.Get(code) == status {
 			return code
 		}
 	}

@@ -39,8 +39,8 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/sessions?%", []byte("\r\n"), []byte(`{"roleArn":null,"x":{"y":[]}}`))
 
 	known := map[int]bool{http.StatusOK: true}
-	for _, status := range statuses {
-		known[status] = true
+	for _, code := range statuses {
+		known[code.Value] = true
 	}
 	f.Fuzz(func(t *testing.T, method, target string, header, body []byte) {
 		var b bytes.Buffer

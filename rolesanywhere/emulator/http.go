@@ -179,7 +179,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 func (s *Server) writeRefusal(w *recorder, r *refusal) {
 	w.refused = r
 	w.Header().Set("X-Amzn-Errortype", r.code)
-	s.writeJSON(w, statuses[r.code], struct {
+	s.writeJSON(w, statuses.Get(r.code), struct {
 		Message string `json:"message"`
 	}{r.message})
 }

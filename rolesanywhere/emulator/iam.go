@@ -20,33 +20,51 @@ const (
 // the emulator has no service whose requests they could allow or deny.
 //
 // Source: service model of IAM, as in the AWS SDK for Go, service/iam v1.66.0.
-var iamOperations = map[string]func(*Server, *queryRequest) (any, error){
-	"AttachRolePolicy":            writes((*Server).attachRolePolicy),
-	"CreatePolicy":                writes((*Server).createPolicy),
-	"CreateRole":                  writes((*Server).createRole),
-	"DeletePolicy":                writes((*Server).deletePolicy),
-	"DeleteRole":                  writes((*Server).deleteRole),
-	"DeleteRolePolicy":            writes((*Server).deleteRolePolicy),
-	"DetachRolePolicy":            writes((*Server).detachRolePolicy),
-	"GetPolicy":                   reads((*Server).getPolicy),
-	"GetPolicyVersion":            reads((*Server).getPolicyVersion),
-	"GetRole":                     reads((*Server).getRole),
-	"GetRolePolicy":               reads((*Server).getRolePolicy),
-	"GetUser":                     reads((*Server).getUser),
-	"ListAccountAliases":          reads((*Server).listAccountAliases),
-	"ListAttachedRolePolicies":    reads((*Server).listAttachedRolePolicies),
-	"ListInstanceProfilesForRole": reads((*Server).listInstanceProfilesForRole),
-	"ListPolicies":                reads((*Server).listPolicies),
-	"ListPolicyVersions":          reads((*Server).listPolicyVersions),
-	"ListRolePolicies":            reads((*Server).listRolePolicies),
-	"ListRoleTags":                reads((*Server).listRoleTags),
-	"ListRoles":                   reads((*Server).listRoles),
-	"PutRolePolicy":               writes((*Server).putRolePolicy),
-	"TagRole":                     writes((*Server).tagRole),
-	"UntagRole":                   writes((*Server).untagRole),
-	"UpdateAssumeRolePolicy":      writes((*Server).updateAssumeRolePolicy),
-	"UpdateRole":                  writes((*Server).updateRole),
-	"UpdateRoleDescription":       writes((*Server).updateRoleDescription),
+var iamOperations = []struct {
+	name   string
+	writes bool
+	run    iamOperation
+}{
+	{"AttachRolePolicy", true, (*Server).attachRolePolicy},
+	{"CreatePolicy", true, (*Server).createPolicy},
+	{"CreateRole", true, (*Server).createRole},
+	{"DeletePolicy", true, (*Server).deletePolicy},
+	{"DeleteRole", true, (*Server).deleteRole},
+	{"DeleteRolePolicy", true, (*Server).deleteRolePolicy},
+	{"DetachRolePolicy", true, (*Server).detachRolePolicy},
+	{"GetPolicy", false, (*Server).getPolicy},
+	{"GetPolicyVersion", false, (*Server).getPolicyVersion},
+	{"GetRole", false, (*Server).getRole},
+	{"GetRolePolicy", false, (*Server).getRolePolicy},
+	{"GetUser", false, (*Server).getUser},
+	{"ListAccountAliases", false, (*Server).listAccountAliases},
+	{"ListAttachedRolePolicies", false, (*Server).listAttachedRolePolicies},
+	{"ListInstanceProfilesForRole", false, (*Server).listInstanceProfilesForRole},
+	{"ListPolicies", false, (*Server).listPolicies},
+	{"ListPolicyVersions", false, (*Server).listPolicyVersions},
+	{"ListRolePolicies", false, (*Server).listRolePolicies},
+	{"ListRoleTags", false, (*Server).listRoleTags},
+	{"ListRoles", false, (*Server).listRoles},
+	{"PutRolePolicy", true, (*Server).putRolePolicy},
+	{"TagRole", true, (*Server).tagRole},
+	{"UntagRole", true, (*Server).untagRole},
+	{"UpdateAssumeRolePolicy", true, (*Server).updateAssumeRolePolicy},
+	{"UpdateRole", true, (*Server).updateRole},
+	{"UpdateRoleDescription", true, (*Server).updateRoleDescription},
+}
+
+// iamOperationOf returns what answers an action, or nil.
+func iamOperationOf(action string) func(*Server, *queryRequest) (any, error) {
+	for _, op := range iamOperations {
+		switch {
+		case op.name != action:
+		case op.writes:
+			return writes(op.run)
+		default:
+			return reads(op.run)
+		}
+	}
+	return nil
 }
 
 // An iamOperation reads its parameters and returns its act, which runs only if all

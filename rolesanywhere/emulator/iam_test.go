@@ -52,7 +52,7 @@ func (w *testEnv) iam(t testing.TB, action string, parameters ...string) iamAnsw
 		if err := xml.Unmarshal(b, &a.refused); err != nil || a.refused.XMLName.Space != iamNamespace {
 			t.Fatalf("%v: %s", err, b)
 		}
-		if a.refused.RequestID == "" || statuses[a.refused.Code] != a.status {
+		if a.refused.RequestID == "" || statuses.Get(a.refused.Code) != a.status {
 			t.Errorf("status is %d: %s", a.status, b)
 		}
 	}

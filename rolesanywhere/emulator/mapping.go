@@ -16,13 +16,13 @@ const (
 	maxMappingRules = 50
 )
 
-var certificateFields = slices.Sorted(maps.Keys(trustpolicy.DefaultMapping()))
+func certificateFields() []string { return slices.Sorted(maps.Keys(trustpolicy.DefaultMapping())) }
 
 // defaultMappings are the attribute mappings of a new profile.
 func defaultMappings() []attributeMapping {
 	byField := trustpolicy.DefaultMapping()
 	all := make([]attributeMapping, 0, len(byField))
-	for _, field := range certificateFields {
+	for _, field := range certificateFields() {
 		all = append(all, attributeMapping{field, addRules(nil, byField[field])})
 	}
 	return all
@@ -83,7 +83,7 @@ func (s *Server) putAttributeMapping(c *controlRequest) (any, error) {
 	if err := c.input(&in); err != nil {
 		return nil, err
 	}
-	if err := oneOf("certificateField", in.Field, certificateFields); err != nil {
+	if err := oneOf("certificateField", in.Field, certificateFields()); err != nil {
 		return nil, err
 	}
 	if in.Rules == nil {
@@ -120,7 +120,7 @@ func (s *Server) deleteAttributeMapping(c *controlRequest) (any, error) {
 	if len(specifiers) > 0 {
 		c.record("specifiers", specifiers)
 	}
-	if err := oneOf("certificateField", field, certificateFields); err != nil {
+	if err := oneOf("certificateField", field, certificateFields()); err != nil {
 		return nil, err
 	}
 	return profileKind.change(s, c, c.id, func(_ *changes, p *profile) (*profile, error) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/strictjson"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
 )
@@ -59,13 +60,13 @@ func (p *params) ignore(name string) {
 }
 
 // sessionMembers are the members of the body that have an effect.
-var sessionMembers = map[string]func(*params, []byte) error{
-	"profileArn":         func(p *params, value []byte) error { return setOnce(&p.ProfileARN, value) },
-	"roleArn":            func(p *params, value []byte) error { return setOnce(&p.RoleARN, value) },
-	"trustAnchorArn":     func(p *params, value []byte) error { return setOnce(&p.TrustAnchorARN, value) },
-	"durationSeconds":    func(p *params, value []byte) error { return json.Unmarshal(value, &p.DurationSeconds) },
-	"roleSessionName":    (*params).setSessionName,
-	"instanceProperties": (*params).setProperties,
+var sessionMembers = lookup.Table[string, func(*params, []byte) error]{
+	{"profileArn", func(p *params, value []byte) error { return setOnce(&p.ProfileARN, value) }},
+	{"roleArn", func(p *params, value []byte) error { return setOnce(&p.RoleARN, value) }},
+	{"trustAnchorArn", func(p *params, value []byte) error { return setOnce(&p.TrustAnchorARN, value) }},
+	{"durationSeconds", func(p *params, value []byte) error { return json.Unmarshal(value, &p.DurationSeconds) }},
+	{"roleSessionName", (*params).setSessionName},
+	{"instanceProperties", (*params).setProperties},
 }
 
 // parseParams parses the parameters from the query and the body. A parameter
@@ -100,7 +101,7 @@ func parseParams(query string, body []byte) (params, error) {
 		return params{}, refuse(codeValidation, msgBody, err)
 	}
 	for _, m := range all {
-		set := sessionMembers[m.Name]
+		set := sessionMembers.Get(m.Name)
 		if set == nil {
 			p.ignore(m.Name)
 			continue

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 )
 
@@ -27,9 +28,9 @@ const (
 	sourcePrivateCA  = "acm-pca.amazonaws.com"
 )
 
-var privateCAOperations = map[string]func(*Server, *rpcRequest) (any, error){
-	actionIssueCertificate: (*Server).issueCertificate,
-	actionGetCertificate:   (*Server).getCertificate,
+var privateCAOperations = lookup.Table[string, func(*Server, *rpcRequest) (any, error)]{
+	{actionIssueCertificate, (*Server).issueCertificate},
+	{actionGetCertificate, (*Server).getCertificate},
 }
 
 // A PrivateCA is a CA of AWS Private CA. Its certificate is that of a trust anchor

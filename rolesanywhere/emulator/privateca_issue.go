@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // The limits of IssueCertificate, from the service model and its documentation.
@@ -68,10 +70,10 @@ var signingAlgorithms = []struct {
 // templates are the usages of the templates that the emulator supports.
 //
 // Source: AWS Private CA User Guide, "Understanding certificate templates".
-var templates = map[string][]x509.ExtKeyUsage{
-	"EndEntityCertificate/V1":           {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	"EndEntityClientAuthCertificate/V1": {x509.ExtKeyUsageClientAuth},
-	"EndEntityServerAuthCertificate/V1": {x509.ExtKeyUsageServerAuth},
+var templates = lookup.Table[string, []x509.ExtKeyUsage]{
+	{"EndEntityCertificate/V1", []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}},
+	{"EndEntityClientAuthCertificate/V1", []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
+	{"EndEntityServerAuthCertificate/V1", []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
 }
 
 // issueCertificate issues a certificate and returns its ARN.
@@ -136,7 +138,7 @@ func (s *Server) template(in issueCertificateInput, now time.Time) (*x509.Certif
 	if in.TemplateArn == "" {
 		name, ok = "EndEntityCertificate/V1", true
 	}
-	usages := templates[name]
+	usages := templates.Get(name)
 	switch {
 	case !ok:
 		return nil, refuse(codeInvalidARN, msgInvalidARN, in.TemplateArn)

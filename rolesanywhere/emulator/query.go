@@ -17,7 +17,7 @@ type queryService struct {
 	version      string
 	name, source string // in signatures and in events
 	namespace    string // of the XML
-	operations   map[string]func(*Server, *queryRequest) (any, error)
+	operation    func(action string) func(*Server, *queryRequest) (any, error)
 	internal     string // code of internal errors
 	open         bool   // sessions may call it, not only the administrator
 	global       bool   // only in one region of the partition
@@ -26,8 +26,8 @@ type queryService struct {
 // STS accepts signatures for any region, because clients use different regions for its
 // global endpoint.
 var (
-	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperations, codeSTSInternal, true, false}
-	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperations, codeIAMInternal, false, true}
+	sts = queryService{stsVersion, stsService, sourceSTS, stsNamespace, stsOperationOf, codeSTSInternal, true, false}
+	iam = queryService{iamVersion, iamService, sourceIAM, iamNamespace, iamOperationOf, codeIAMInternal, false, true}
 )
 
 // A queryRequest is a verified request of the Query protocol.
@@ -63,7 +63,7 @@ func (s *Server) serveQuery(w *recorder, r *http.Request, id string) {
 	}
 	action := form.Get("Action")
 	w.operation = action
-	if err == nil && (service.version != form.Get("Version") || service.operations[action] == nil) {
+	if err == nil && (service.version != form.Get("Version") || service.operation(action) == nil) {
 		err = refuse(codeInvalidAction, msgSTSAction, action, form.Get("Version")).because(errors.New("the emulator does not implement it"))
 	}
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Server) answerQuery(r *http.Request, body []byte, service queryService,
 	var regions []string
 	if service.global {
 		// With the URL of another endpoint, clients sign for their own region.
-		regions = []string{globalRegions[partition(s.region)], s.region}
+		regions = []string{globalRegions.Get(partition(s.region)), s.region}
 	}
 	caller, err := s.caller(r, body, service.name, regions...)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Server) answerQuery(r *http.Request, body []byte, service queryService,
 	if !service.open && !caller.isAdministrator() {
 		return nil, notAdministrator(codeSTSDenied, caller, service.name+":"+action)
 	}
-	return service.operations[action](s, q)
+	return service.operation(action)(s, q)
 }
 
 // parseForm returns the parameters of the query protocol, which may be in the
@@ -131,10 +131,10 @@ func (s *Server) writeXMLRefusal(w *recorder, r *refusal, service queryService, 
 	}
 	w.refused = r
 	fault := "Sender"
-	if statuses[r.code] >= 500 {
+	if statuses.Get(r.code) >= 500 {
 		fault = "Receiver"
 	}
-	s.writeXML(w, statuses[r.code], errorResponse{
+	s.writeXML(w, statuses.Get(r.code), errorResponse{
 		XMLName: xml.Name{Space: service.namespace, Local: "ErrorResponse"},
 		Type:    fault, Code: r.code, Message: r.message, RequestID: id,
 	})

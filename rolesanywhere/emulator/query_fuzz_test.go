@@ -26,7 +26,8 @@ func FuzzQuery(f *testing.F) {
 		return []byte(v.Encode())
 	}
 	const known, ofAWS = "arn:aws:iam::111122223333:policy/known", "arn:aws:iam::aws:policy/ReadOnlyAccess"
-	for action := range iamOperations {
+	for _, op := range iamOperations {
+		action := op.name
 		f.Add(iamService, form(action, "RoleName", "app", "MaxItems", "1"))
 		f.Add(iamService, form(action, "RoleName", "app", "PolicyArn", known, "VersionId", "v1"))
 	}
@@ -47,7 +48,8 @@ func FuzzQuery(f *testing.F) {
 	f.Add(stsService, []byte(stsQuery))
 	f.Add(stsService, []byte("Action=AssumeRole&Version=2011-06-15&RoleSessionName=me&RoleArn=arn:aws:iam::111122223333:role/app&Tags.member.1.Key=a&Tags.member.1.Value=b&TransitiveTagKeys.member.1=a"))
 	sensible := map[int]bool{http.StatusOK: true}
-	for _, status := range statuses {
+	for _, known := range statuses {
+		status := known.Value
 		sensible[status] = status < http.StatusInternalServerError
 	}
 	f.Fuzz(func(t *testing.T, service string, body []byte) {

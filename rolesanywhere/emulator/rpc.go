@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // An rpcService is a service that answers the protocol JSON 1.1 of AWS. Newer SDKs speak
@@ -12,14 +14,14 @@ import (
 type rpcService struct {
 	name, source string // in signatures and in events
 	shape        string // its name in the service model
-	operations   map[string]func(*Server, *rpcRequest) (any, error)
+	operations   *lookup.Table[string, func(*Server, *rpcRequest) (any, error)]
 	open         bool // sessions may call it, not only the administrator
 	faults       bool // are injected
 }
 
 var rpcServices = []*rpcService{
-	{name: cloudTrailService, source: sourceCloudTrail, shape: "CloudTrail_20131101", operations: cloudTrailOperations},
-	{name: privateCAService, source: sourcePrivateCA, shape: "ACMPrivateCA", operations: privateCAOperations, open: true, faults: true},
+	{name: cloudTrailService, source: sourceCloudTrail, shape: "CloudTrail_20131101", operations: &cloudTrailOperations},
+	{name: privateCAService, source: sourcePrivateCA, shape: "ACMPrivateCA", operations: &privateCAOperations, open: true, faults: true},
 }
 
 const (
@@ -92,7 +94,7 @@ func (s *Server) serveRPC(w *recorder, r *http.Request, id string, protocol *rpc
 	shape, name := protocol.names(r)
 	w.operation = name
 	i := slices.IndexFunc(rpcServices, func(s *rpcService) bool { return s.shape == shape })
-	if i < 0 || rpcServices[i].operations[name] == nil {
+	if i < 0 || !rpcServices[i].operations.Has(name) {
 		s.writeRPCRefusal(w, protocol, refuse(codeUnknown, msgRPCOperation, clip(name), clip(shape)))
 		return
 	}
@@ -139,13 +141,13 @@ func (s *Server) answerRPC(w *recorder, r *http.Request, service *rpcService, q 
 	if !service.open && !q.caller.isAdministrator() {
 		return nil, notAdministrator(codeAccessDenied, q.caller, service.name+":"+name)
 	}
-	return service.operations[name](s, q)
+	return service.operations.Get(name)(s, q)
 }
 
 // writeRPCRefusal writes an error response. All errors of clients have the status 400.
 func (s *Server) writeRPCRefusal(w *recorder, protocol *rpcProtocol, r *refusal) {
 	w.refused = r
-	status := statuses[r.code]
+	status := statuses.Get(r.code)
 	if status < 500 {
 		status = http.StatusBadRequest
 	}

@@ -42,7 +42,7 @@ func FuzzRPC(f *testing.F) {
 			Now: func() time.Time { return testNow }, TrustAnchors: []TrustAnchor{{Certificates: ca.pem()}}, PrivateCA: PrivateCA{Key: ca.key},
 		})
 		service := rpcServices[0]
-		if privateCAOperations[operation] != nil {
+		if privateCAOperations.Get(operation) != nil {
 			service = rpcServices[1]
 		}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/", bytes.NewReader(body))

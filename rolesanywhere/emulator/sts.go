@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/sigv4"
 )
 
@@ -33,9 +34,13 @@ type Identity struct {
 }
 
 // stsOperations are the operations of STS that the emulator implements.
-var stsOperations = map[string]func(*Server, *queryRequest) (any, error){
-	actionGetCallerIdentity: (*Server).getCallerIdentity,
-	actionAssumeRole:        (*Server).assumeRole,
+var stsOperations = lookup.Table[string, func(*Server, *queryRequest) (any, error)]{
+	{actionGetCallerIdentity, (*Server).getCallerIdentity},
+	{actionAssumeRole, (*Server).assumeRole},
+}
+
+func stsOperationOf(action string) func(*Server, *queryRequest) (any, error) {
+	return stsOperations.Get(action)
 }
 
 func (s *Server) getCallerIdentity(q *queryRequest) (any, error) {

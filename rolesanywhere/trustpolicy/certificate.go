@@ -5,11 +5,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 // MaxIdentity is the maximum length of role session names and source identities
@@ -28,22 +29,22 @@ const (
 // attributeNames holds the last parts of tag names. The user guide lists the
 // first six and says that every recognizable attribute is mapped. The other
 // names are from RFC 4519, in upper case.
-var attributeNames = map[string]string{
-	"2.5.4.3":                    "CN",
-	"2.5.4.6":                    "C",
-	"2.5.4.10":                   "O",
-	"2.5.4.11":                   "OU",
-	"2.5.4.7":                    "L",
-	"2.5.4.8":                    "ST",
-	"2.5.4.9":                    "STREET",
-	"2.5.4.4":                    "SN",
-	"2.5.4.5":                    "SERIALNUMBER",
-	"2.5.4.12":                   "TITLE",
-	"2.5.4.42":                   "GIVENNAME",
-	"2.5.4.43":                   "INITIALS",
-	"0.9.2342.19200300.100.1.1":  "UID",
-	"0.9.2342.19200300.100.1.25": "DC",
-	"1.2.840.113549.1.9.1":       "EMAILADDRESS",
+var attributeNames = lookup.Table[string, string]{
+	{"2.5.4.3", "CN"},
+	{"2.5.4.6", "C"},
+	{"2.5.4.10", "O"},
+	{"2.5.4.11", "OU"},
+	{"2.5.4.7", "L"},
+	{"2.5.4.8", "ST"},
+	{"2.5.4.9", "STREET"},
+	{"2.5.4.4", "SN"},
+	{"2.5.4.5", "SERIALNUMBER"},
+	{"2.5.4.12", "TITLE"},
+	{"2.5.4.42", "GIVENNAME"},
+	{"2.5.4.43", "INITIALS"},
+	{"0.9.2342.19200300.100.1.1", "UID"},
+	{"0.9.2342.19200300.100.1.25", "DC"},
+	{"1.2.840.113549.1.9.1", "EMAILADDRESS"},
 }
 
 // knownTag reports whether name can be the key of a tag. If it begins like that
@@ -65,7 +66,7 @@ func knownTag(name string) bool {
 
 func knownAttribute(name string) bool {
 	for _, known := range attributeNames {
-		if sameKey(known, name) {
+		if sameKey(known.Value, name) {
 			return true
 		}
 	}
@@ -126,7 +127,15 @@ func IsSpecifier(field, specifier string) bool {
 	default:
 		return false
 	}
-	return name == "*" || slices.Contains(slices.Collect(maps.Values(attributeNames)), name)
+	if name == "*" {
+		return true
+	}
+	for _, known := range attributeNames {
+		if known.Value == name {
+			return true
+		}
+	}
+	return false
 }
 
 // SessionTags maps a certificate to session tags with the default mapping. bad holds the
@@ -191,7 +200,7 @@ type attribute struct{ name, value string }
 func joinAttributes(names []pkix.AttributeTypeAndValue) []attribute {
 	var all []attribute
 	for _, n := range names {
-		name, known := attributeNames[n.Type.String()]
+		name, known := attributeNames.Find(n.Type.String())
 		value, isString := n.Value.(string)
 		if !known || !isString {
 			continue

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/internal/strictjson"
 )
 
@@ -38,35 +39,35 @@ const (
 	allValues            // ForAllValues: true if the key is missing
 )
 
-var sets = map[string]set{"ForAnyValue": anyValue, "ForAllValues": allValues}
+var sets = lookup.Table[string, set]{{"ForAnyValue", anyValue}, {"ForAllValues", allValues}}
 
 // operators holds the operators for strings and ARNs. ArnEquals is the same as
 // ArnLike.
 //
 // Source: AWS IAM User Guide, "IAM JSON policy elements: Condition operators".
-var operators = map[string]operator{
-	"StringEquals":              {match: matchExact},
-	"StringNotEquals":           {match: matchExact, negated: true},
-	"StringEqualsIgnoreCase":    {match: matchFold},
-	"StringNotEqualsIgnoreCase": {match: matchFold, negated: true},
-	"StringLike":                {match: matchLike},
-	"StringNotLike":             {match: matchLike, negated: true},
-	"ArnEquals":                 {match: matchARN},
-	"ArnNotEquals":              {match: matchARN, negated: true},
-	"ArnLike":                   {match: matchARN},
-	"ArnNotLike":                {match: matchARN, negated: true},
+var operators = lookup.Table[string, operator]{
+	{"StringEquals", operator{match: matchExact}},
+	{"StringNotEquals", operator{match: matchExact, negated: true}},
+	{"StringEqualsIgnoreCase", operator{match: matchFold}},
+	{"StringNotEqualsIgnoreCase", operator{match: matchFold, negated: true}},
+	{"StringLike", operator{match: matchLike}},
+	{"StringNotLike", operator{match: matchLike, negated: true}},
+	{"ArnEquals", operator{match: matchARN}},
+	{"ArnNotEquals", operator{match: matchARN, negated: true}},
+	{"ArnLike", operator{match: matchARN}},
+	{"ArnNotLike", operator{match: matchARN, negated: true}},
 }
 
 func parseOperator(name string) (operator, error) {
 	var s set
 	if prefix, rest, found := strings.Cut(name, ":"); found {
-		if s = sets[prefix]; s == single {
+		if s = sets.Get(prefix); s == single {
 			return operator{}, errors.New("unknown operator")
 		}
 		name = rest
 	}
 	base, ifExists := strings.CutSuffix(name, "IfExists")
-	op, ok := operators[base]
+	op, ok := operators.Find(base)
 	if !ok {
 		return operator{}, unknownOperator(name, base)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
+	_ "github.com/holdfast-dev/holdfast/cmd/holdfast/internal/mainstack"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/sshagent"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"

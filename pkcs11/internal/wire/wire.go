@@ -132,7 +132,7 @@ func (e VersionError) Error() string {
 
 // ErrTooLong is the error of a message that was not written, because the other side would
 // refuse it.
-var ErrTooLong = fmt.Errorf("a message is longer than %d KiB", MaxMessage>>10)
+var ErrTooLong = errors.New("a message is longer than 1024 KiB") // MaxMessage
 
 // WriteHello writes the first message of the helper.
 func WriteHello(w io.Writer, h Hello) error {

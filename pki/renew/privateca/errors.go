@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/awsservice"
 	"github.com/holdfast-dev/holdfast/internal/lazyregexp"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -95,7 +96,7 @@ func (c *CA) apiError(resp *http.Response, body []byte, session credentials.Cred
 	}
 	err := fmt.Errorf("%w: %w", renew.ErrRejected, e)
 	skew, _ := awsservice.Skew(resp, c.config.Now())
-	if timeCodes[e.Code] && awsservice.RefusesTime(resp.StatusCode, skew) {
+	if timeCodes.Get(e.Code) && awsservice.RefusesTime(resp.StatusCode, skew) {
 		return &clockError{err, skew}
 	}
 	return signer.WithHint(err, c.hint(e))
@@ -141,7 +142,7 @@ func isInProgress(err error) bool {
 }
 
 // timeCodes are the codes of errors that a wrong local clock can cause.
-var timeCodes = map[string]bool{"InvalidSignatureException": true, "SignatureDoesNotMatch": true, "RequestExpired": true}
+var timeCodes = lookup.Table[string, bool]{{"InvalidSignatureException", true}, {"SignatureDoesNotMatch", true}, {"RequestExpired", true}}
 
 // A clockError is an error response that a wrong local clock can explain.
 type clockError struct {

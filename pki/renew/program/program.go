@@ -48,7 +48,7 @@ const (
 // maxOutput bounds what a program may write, in bytes.
 const maxOutput = 1 << 20
 
-var errOutput = fmt.Errorf("it writes more than %d KiB", maxOutput>>10)
+var errOutput = errors.New("it writes more than 1024 KiB") // maxOutput
 
 // DefaultTimeout is how long a program may run.
 const DefaultTimeout = 2 * time.Minute

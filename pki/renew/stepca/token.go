@@ -97,18 +97,23 @@ var rs256 = algorithm{"RS256", crypto.SHA256, 0}
 
 var ps256 = algorithm{"PS256", &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}, 0}
 
-var ecdsaAlgorithms = map[elliptic.Curve]algorithm{
-	elliptic.P256(): {"ES256", crypto.SHA256, 32},
-	elliptic.P384(): {"ES384", crypto.SHA384, 48},
-	elliptic.P521(): {"ES512", crypto.SHA512, 66},
+var ecdsaAlgorithms = []struct {
+	curve func() elliptic.Curve
+	algorithm
+}{
+	{elliptic.P256, algorithm{"ES256", crypto.SHA256, 32}},
+	{elliptic.P384, algorithm{"ES384", crypto.SHA384, 48}},
+	{elliptic.P521, algorithm{"ES512", crypto.SHA512, 66}},
 }
 
 // algorithmOf returns an algorithm that s supports.
 func algorithmOf(s signer.Signer) (algorithm, error) {
 	switch pub := s.Public().(type) {
 	case *ecdsa.PublicKey:
-		if a, ok := ecdsaAlgorithms[pub.Curve]; ok {
-			return a, nil
+		for _, a := range ecdsaAlgorithms {
+			if a.curve() == pub.Curve {
+				return a.algorithm, nil
+			}
 		}
 	case *rsa.PublicKey:
 		l, limited := s.(signer.SchemeLimiter)

@@ -27,7 +27,7 @@ import (
 
 // benchSession runs an emulator in this process and returns the folder of a
 // PKI that it trusts and the arguments that reach it.
-func benchSession(b *testing.B) (dir string, args []string, ca *signertest.CA) {
+func benchSession(b testing.TB) (dir string, args []string, ca *signertest.CA) {
 	b.Helper()
 	dir = b.TempDir()
 	ca = signertest.NewCA(b, "root")
@@ -87,9 +87,10 @@ func main() { os.Stdout.WriteString("hello\n") }
 `
 
 // BenchmarkColdProcess starts processes in turn, so that the machine's changes
-// of speed hit all alike: a program that only says hello, as the floor, and
-// holdfast. It reports medians in milliseconds and, where GNU time is
-// installed, the peak memory in MiB.
+// of speed hit all alike: a program that only says hello, as the floor,
+// holdfast with each kind of key and, if it is in PATH, aws_signing_helper with
+// the same arguments. It reports medians in milliseconds, the least page faults
+// on Linux and, where GNU time is installed, the peak memory in MiB.
 func BenchmarkColdProcess(b *testing.B) {
 	dir, args, ca := benchSession(b)
 	bin := func(name, pkg, cgo string) string {
@@ -99,24 +100,31 @@ func BenchmarkColdProcess(b *testing.B) {
 		if msg, err := build.CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, msg)
 		}
+		if err := os.Chmod(out, 0o755); err != nil { // holdfast refuses a helper that others can write
+			b.Fatal(err)
+		}
 		return out
 	}
 	source := filepath.Join(dir, "hello.go")
 	if err := os.WriteFile(source, []byte(hello), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	holdfast := bin("holdfast", ".", "0")
+	holdfast := bin("holdfast", "../..", "0")
 	type program struct {
-		name string
-		line []string
-		env  []string
-		took []time.Duration
+		name   string
+		line   []string
+		env    []string
+		took   []time.Duration
+		faults int // the least; 0: not counted
 	}
 	programs := []program{
 		{name: "hello", line: []string{bin("hello", source, "0")}},
 		{name: "version", line: []string{holdfast, "version"}},
 		{name: "p256", line: append([]string{holdfast}, withKey(args, dir, "p256")...)},
 		{name: "rsa2048", line: append([]string{holdfast}, withKey(args, dir, "rsa2048")...)},
+	}
+	for _, id := range fileIdentities(b, dir) {
+		programs = append(programs, program{name: id.Name, line: slices.Concat([]string{holdfast}, args, id.Flags)})
 	}
 	cached := []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache")}
 	addCached := func(p program, flag string) {
@@ -128,9 +136,12 @@ func BenchmarkColdProcess(b *testing.B) {
 		addCached(programs[2], "--cache=keyring")
 	}
 	for _, id := range clitest.TokenIdentities(b, ca) {
-		line := slices.Concat([]string{bin("holdfast-cgo", ".", "1")}, args, id.Flags)
+		line := slices.Concat([]string{bin("holdfast-cgo", "../..", "1")}, args, id.Flags)
 		programs = append(programs, program{name: id.Name, line: line, env: id.Env})
 		addCached(programs[len(programs)-1], "--cache")
+		bin("holdfast-pkcs11", "../../../holdfast-pkcs11", "0")
+		isolated := program{name: id.Name + "-isolated", line: append(slices.Clone(line), "--pkcs11-isolation", "on"), env: id.Env}
+		programs = append(programs, isolated)
 	}
 	if line, env := bareToken(b, dir); line != nil {
 		programs = append(programs, program{name: "softhsm-bare", line: line, env: env})
@@ -138,6 +149,20 @@ func BenchmarkColdProcess(b *testing.B) {
 	for _, id := range clitest.TPMIdentities(b, ca) {
 		line := slices.Concat([]string{holdfast}, args, id.Flags)
 		programs = append(programs, program{name: id.Name, line: line, env: id.Env})
+	}
+	if helper, err := exec.LookPath("aws_signing_helper"); err != nil {
+		b.Log("aws_signing_helper is not in PATH: it is not compared")
+	} else {
+		for _, p := range slices.Clone(programs) { // with the arguments that both accept
+			line := append([]string{helper}, p.line[1:]...)
+			cmd := exec.Command(line[0], line[1:]...)
+			cmd.Env = append([]string{"HOME=" + dir}, p.env...)
+			if out, err := cmd.CombinedOutput(); err != nil || len(p.line) == 1 {
+				b.Logf("aws_signing_helper is not compared for %s: %v %s", p.name, err, out)
+				continue
+			}
+			programs = append(programs, program{name: "helper-" + p.name, line: line, env: p.env})
+		}
 	}
 	for b.Loop() {
 		for i := range programs {
@@ -150,15 +175,44 @@ func BenchmarkColdProcess(b *testing.B) {
 			if err != nil || len(out) == 0 && p.name != "softhsm-bare" {
 				b.Fatalf("%s: %v, %d bytes", p.name, err, len(out))
 			}
+			if n, ok := faultsOf(cmd.ProcessState); ok && (p.faults == 0 || n < p.faults) {
+				p.faults = n
+			}
 		}
 	}
 	b.ReportMetric(0, "ns/op") // of no meaning for the round
 	for _, p := range programs {
 		slices.Sort(p.took)
 		b.ReportMetric(float64(p.took[len(p.took)/2].Microseconds())/1000, strings.ToLower(p.name)+"-ms")
+		if p.faults > 0 {
+			b.ReportMetric(float64(p.faults), strings.ToLower(p.name)+"-faults")
+		}
 		if mib, ok := peakMemory(b, dir, p.line, p.env); ok {
 			b.ReportMetric(mib, p.name+"-MiB")
 		}
+	}
+}
+
+// fileIdentities puts the P-256 key in dir into files with a password, and into PKCS #12.
+func fileIdentities(b *testing.B, dir string) []clitest.Identity {
+	b.Helper()
+	openssl := signertest.Require(b, "openssl", "openssl")
+	key, cert, pin := filepath.Join(dir, "p256.key"), filepath.Join(dir, "p256.pem"), filepath.Join(dir, "password")
+	if err := os.WriteFile(pin, []byte("a password\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	encrypted, pfx := filepath.Join(dir, "encrypted.key"), filepath.Join(dir, "p256.p12")
+	for _, line := range [][]string{
+		{"pkcs8", "-topk8", "-in", key, "-passout", "file:" + pin, "-out", encrypted},
+		{"pkcs12", "-export", "-inkey", key, "-in", cert, "-passout", "pass:", "-out", pfx},
+	} {
+		if out, err := exec.Command(openssl, line...).CombinedOutput(); err != nil {
+			b.Fatalf("openssl %s: %v\n%s", line[0], err, out)
+		}
+	}
+	return []clitest.Identity{
+		{Name: "p256-encrypted", Flags: []string{"--certificate", cert, "--private-key", encrypted, "--pin-source", "file:" + pin}},
+		{Name: "p256-pkcs12", Flags: []string{"--certificate", pfx}},
 	}
 }
 

@@ -59,23 +59,25 @@ var (
 )
 
 // checks are all checks, in the order of the report.
-var checks = []check{
-	{"configuration", nil, checkConfiguration},
-	{"files", []need{needKey}, checkFiles},
-	{"key", []need{needKey}, checkKey},
-	{"match", []need{needKey}, checkMatch},
-	{"chain", []need{needCertificate}, checkChain},
-	{"rules", []need{needCertificate}, checkRules},
-	{"tags", []need{needCertificate}, checkTags},
-	{"policy", []need{needPolicy, needKnown, needConfig, needCertificate}, checkPolicy},
-	{"clock", []need{needOnline, needKnown, needConfig}, checkClock},
-	{"network", []need{needOnline, needKnown, needConfig}, checkNetwork},
-	{"session", []need{needOnline, needKnown, needConfig, needOpen, needReached}, checkSession},
-	{"identity", []need{needOnline, needSession}, checkIdentity},
-	{"environment", nil, checkEnvironment},
-	{modulesCheck, []need{needKey}, checkModules},
-	{"tpm", []need{needKey}, checkTPM},
-	{"renewal", []need{needCertificate}, checkRenewal},
+func checks() []check {
+	return []check{
+		{"configuration", nil, checkConfiguration},
+		{"files", []need{needKey}, checkFiles},
+		{"key", []need{needKey}, checkKey},
+		{"match", []need{needKey}, checkMatch},
+		{"chain", []need{needCertificate}, checkChain},
+		{"rules", []need{needCertificate}, checkRules},
+		{"tags", []need{needCertificate}, checkTags},
+		{"policy", []need{needPolicy, needKnown, needConfig, needCertificate}, checkPolicy},
+		{"clock", []need{needOnline, needKnown, needConfig}, checkClock},
+		{"network", []need{needOnline, needKnown, needConfig}, checkNetwork},
+		{"session", []need{needOnline, needKnown, needConfig, needOpen, needReached}, checkSession},
+		{"identity", []need{needOnline, needSession}, checkIdentity},
+		{"environment", nil, checkEnvironment},
+		{modulesCheck, []need{needKey}, checkModules},
+		{"tpm", []need{needKey}, checkTPM},
+		{"renewal", []need{needCertificate}, checkRenewal},
+	}
 }
 
 // examine runs the checks and passes each result to report. It stops if ctx ends.
@@ -89,6 +91,7 @@ func (p *patient) examine(ctx context.Context, report func(result)) (all []resul
 			report(r)
 		}
 	}
+	checks := checks()
 	for i := 0; i < len(checks); i++ {
 		c := checks[i]
 		if ctx.Err() != nil {
@@ -134,7 +137,7 @@ func (p *patient) remember(r result) {
 // examineKey runs the checks from the key on for another process; see isolate.
 func (p *patient) examineKey(ctx context.Context) error {
 	sending := false
-	for _, c := range checks {
+	for _, c := range checks() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/sshwire"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -128,10 +129,10 @@ func (p *patient) heldResult(tries string, count keystore.Tries) result {
 const enterOnce = "Enter the PIN yourself once."
 
 // deviceLists add a command that lists the devices of a backend, by its name.
-var deviceLists = map[string]func(*patient, result) result{
-	"tpm":      (*patient).listTPMs,
-	"spiffe":   (*patient).listWorkloadAPI,
-	"sshagent": func(_ *patient, r result) result { return r.with("ssh-add", "-l") },
+var deviceLists = lookup.Table[string, func(*patient, result) result]{
+	{"tpm", (*patient).listTPMs},
+	{"spiffe", (*patient).listWorkloadAPI},
+	{"sshagent", func(_ *patient, r result) result { return r.with("ssh-add", "-l") }},
 }
 
 // withoutLists are the backends that have no certificates or no list, so that holdfast
@@ -160,7 +161,7 @@ func (p *patient) keyCommand(r result, err error) result {
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)
 	}
-	if list := deviceLists[p.backend]; list != nil && errors.Is(err, signer.ErrUnavailable) {
+	if list := deviceLists.Get(p.backend); list != nil && errors.Is(err, signer.ErrUnavailable) {
 		return list(p, r)
 	}
 	var own interface{ Command() string } // the backend knows a better command
@@ -171,7 +172,7 @@ func (p *patient) keyCommand(r result, err error) result {
 	case errors.As(err, &malformed) && slices.Contains(withoutLists, p.backend) && p.cmd.Flags().Changed("private-key"):
 		return r.paste(p.again("--private-key", "REFERENCE"))
 	case errors.Is(err, signer.ErrNotFound) && slices.Contains(oneHash, p.backend):
-		return deviceLists[p.backend](p, r)
+		return deviceLists.Get(p.backend)(p, r)
 	case len(files) > 0:
 		return r.with("holdfast", "list", "--in", files[0])
 	}

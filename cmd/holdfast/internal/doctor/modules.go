@@ -81,7 +81,7 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 	case errors.As(err, &exit) && !stderr.isOurs():
 		result.died, result.problem = true, "ends the process when it is loaded ("+exit.ProcessState.String()+")"
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		result.problem = plainProblem.Replace(stderr.message(err))
+		result.problem = plainProblem(stderr.message(err))
 		if rest, found := strings.CutPrefix(result.problem, "module "); found { // the report has the path
 			_, result.problem, _ = strings.Cut(rest, ": ")
 		} else {
@@ -137,11 +137,13 @@ func (p *patient) place(ctx context.Context) (place, why string, _ result) {
 const unreleased = "(devel)"
 
 // plainProblem makes sentences of which the module is the subject.
-var plainProblem = strings.NewReplacer(
-	"initialize: "+signer.ErrUnavailable.Error()+": ", "fails to initialize: ",
-	"cannot be loaded: "+signer.ErrUnavailable.Error()+": it does not export C_GetFunctionList", "is not a PKCS #11 module: it has no C_GetFunctionList",
-	"cannot be loaded: "+signer.ErrUnavailable.Error()+": ", "cannot be loaded: ",
-)
+func plainProblem(problem string) string {
+	return strings.NewReplacer(
+		"initialize: "+signer.ErrUnavailable.Error()+": ", "fails to initialize: ",
+		"cannot be loaded: "+signer.ErrUnavailable.Error()+": it does not export C_GetFunctionList", "is not a PKCS #11 module: it has no C_GetFunctionList",
+		"cannot be loaded: "+signer.ErrUnavailable.Error()+": ", "cannot be loaded: ",
+	).Replace(problem)
+}
 
 // goCrash is the exit code of a Go program after a signal such as SIGSEGV in C.
 const goCrash = 2

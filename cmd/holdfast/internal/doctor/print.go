@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 	textColumn = 24 // after the longest name
 )
 
-var colors = map[state]string{ok: "\x1b[32m", warning: "\x1b[33m", fault: "\x1b[31m", skipped: "\x1b[2m"}
+var colors = lookup.Table[state, string]{{ok, "\x1b[32m"}, {warning, "\x1b[33m"}, {fault, "\x1b[31m"}, {skipped, "\x1b[2m"}}
 
 // write writes one result: the state, the name, what was seen, and below it the
 // hint and the command.
@@ -21,7 +23,7 @@ func (r result) write(w io.Writer, colored bool) error {
 	var b strings.Builder
 	left := fmt.Sprintf("%-*s%-*s", nameColumn, r.State, textColumn-nameColumn, r.Check)
 	if colored {
-		left = colors[r.State] + string(r.State) + "\x1b[0m" + left[len(r.State):]
+		left = colors.Get(r.State) + string(r.State) + "\x1b[0m" + left[len(r.State):]
 	}
 	for i, line := range shorten(wrap(r.Seen, columns-textColumn)) {
 		if i > 0 {

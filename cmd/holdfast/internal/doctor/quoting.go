@@ -56,17 +56,19 @@ func (p *patient) badWords(words []string) (result, bool) {
 
 // plainText replaces the characters that text processors make of quotation marks,
 // spaces and dashes.
-var plainText = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‘", "'", "’", "'", "\u00a0", " ", " –", " --", " —", " --", " ‑", " -")
+func plainText(text string) string {
+	return strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‘", "'", "’", "'", "\u00a0", " ", " –", " --", " —", " --", " ‑", " -").Replace(text)
+}
 
 // typographic returns the fault if a word contains characters of a text processor
 // instead of those of a command line.
 func (p *patient) typographic(words []string) (result, bool) {
 	text := p.aws.line.Value
-	plain := plainText.Replace(text)
+	plain := plainText(text)
 	fixed, err := splitHere(plain)
 	at := slices.IndexFunc(words, func(w string) bool {
 		_, statErr := os.Lstat(w)
-		return plainText.Replace(" "+w) != " "+w && statErr != nil
+		return plainText(" "+w) != " "+w && statErr != nil
 	})
 	if plain == text || err != nil || at < 0 {
 		return result{}, false

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -95,6 +96,29 @@ func (k Key) OpenWith(ctx context.Context, a front.App, opts keystore.Options) (
 	return k.watch(a, opts, func(id keystore.Identity, opts keystore.Options) (signer.Signer, error) {
 		return a.Store.OpenIdentity(ctx, id, opts)
 	})
+}
+
+// InFiles reports whether regular files contain the key and its certificates, so that
+// opening it uses neither a device nor a program. A key that is in doubt is not. If opts is
+// of [keystore.Options.Once], the files are not read again later.
+func (k Key) InFiles(ctx context.Context, a front.App, opts keystore.Options) bool {
+	id, err := k.complete(a)
+	if err != nil {
+		return false
+	}
+	for _, ref := range []keystore.Ref{id.Key, id.Certificate, id.Intermediates} {
+		if ref.IsZero() {
+			continue
+		}
+		path, isFile := ref.File()
+		if info, err := os.Stat(path); !isFile || err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+		if name, err := a.Store.BackendOf(ctx, ref, opts); err != nil || name != "file" {
+			return false
+		}
+	}
+	return true
 }
 
 // OpenKey is [Key.Open], but the key needs no certificate if k does not name one.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/keystore/selector"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -34,11 +35,11 @@ func (f *osStore) addSelector(fs *pflag.FlagSet) {
 }
 
 // osStores maps operating systems to the schemes of their key stores.
-var osStores = map[string]string{"windows": "winstore", "darwin": "keychain"}
+var osStores = lookup.Table[string, string]{{"windows", "winstore"}, {"darwin", "keychain"}}
 
 const thisOS = runtime.GOOS
 
-func hasOSStore() bool { return osStores[thisOS] != "" }
+func hasOSStore() bool { return osStores.Get(thisOS) != "" }
 
 // IsOfOtherSystem reports whether err comes from the key store of another
 // operating system.
@@ -47,9 +48,9 @@ func IsOfOtherSystem(err error) bool {
 	if !errors.As(err, &e) || !errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
-	for goos, store := range osStores {
-		if store == e.Backend {
-			return goos != thisOS
+	for _, store := range osStores {
+		if store.Value == e.Backend {
+			return store.Key != thisOS
 		}
 	}
 	return false
@@ -75,7 +76,7 @@ func (f *osStore) reference(goos string) (string, error) {
 	if f.newest {
 		parts = append(parts, "newest=yes")
 	}
-	scheme, ok := osStores[goos]
+	scheme, ok := osStores.Find(goos)
 	if !ok {
 		name := "--cert-selector"
 		if f.selector == "" {

@@ -31,47 +31,52 @@ const (
 	ExitOverdue     = 8
 )
 
-// exits maps errors to exit codes and hints. The first entry that matches an
-// error applies. Its hint is used only if the error has no hint. Errors that
-// may wrap errors of the operating system precede those errors.
-var exits = []struct {
+// An exit is the exit code and the hint of some errors.
+type exit struct {
 	matches func(error) bool
 	code    int
 	hint    string
-}{
-	{is(ErrOutput), ExitOther, "the result is lost; run the command again"},
-	{is(context.Canceled), ExitOther, "interrupted; run the command again"},
-	{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
-	{is(signer.ErrPINIncorrect), ExitPIN, hintIncorrect},
-	{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
-	{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
-	{is(renew.ErrUnreachable), ExitUnreachable, "check the network and the CA; the next try sends the same request"},
-	{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
-	{is(renew.ErrInProgress), ExitUnavailable, "wait until it is done"},
-	{as[*renew.WaitError], ExitUnavailable, "run the command again later; it asks for the same certificate"},
-	{is(renew.ErrRejected), ExitRefused, "ask the operator of the CA; its log can have the reason"},
-	{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
-	{is(context.DeadlineExceeded), ExitUnavailable, "run the command again, and allow more time if it has --timeout"},
-	{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
-	{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
-	{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
-	{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911 or, with brackets, [::1]:9911"},
-	{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 selects a free port"},
-	{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
-	{absolutePathNotFound, ExitNotFound, "check the name"},
-	{is(fs.ErrNotExist), ExitNotFound, hintRelative},
-	{is(fs.ErrExist), ExitOther, "choose another name"},
-	{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
-	{as[*UsageError], ExitUsage, "see holdfast --help"},
-	{as[*keystore.RefError], ExitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
-	{is(rolesanywhere.ErrConfig), ExitUsage, "see holdfast --help"},
-	{is(signer.ErrNotFound), ExitNotFound, "check the reference"},
-	{is(signer.ErrAmbiguous), ExitNotFound, "use a more specific reference"},
-	{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate file with --certificate"},
-	{is(errors.ErrUnsupported), ExitUnavailable, "docs/references.md lists the supported references"},
-	{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
-	{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
-	{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
+}
+
+// exits maps errors to exit codes and hints. The first entry that matches an
+// error applies. Its hint is used only if the error has no hint. Errors that
+// may wrap errors of the operating system precede those errors.
+func exits() []exit {
+	return []exit{
+		{is(ErrOutput), ExitOther, "the result is lost; run the command again"},
+		{is(context.Canceled), ExitOther, "interrupted; run the command again"},
+		{is(signer.ErrPINRequired), ExitPIN, "give the PIN or password with --pin-source file:PATH, env:NAME, prompt or pinentry"},
+		{is(signer.ErrPINIncorrect), ExitPIN, hintIncorrect},
+		{is(signer.ErrPINLocked), ExitPIN, "unblock the PIN with the tools of the device vendor"},
+		{is(rolesanywhere.ErrUnreachable), ExitUnreachable, "check the network, the endpoint and the proxy"},
+		{is(renew.ErrUnreachable), ExitUnreachable, "check the network and the CA; the next try sends the same request"},
+		{as[*rolesanywhere.APIError], ExitRefused, "run again with --debug, and look for the CreateSession event in CloudTrail"},
+		{is(renew.ErrInProgress), ExitUnavailable, "wait until it is done"},
+		{as[*renew.WaitError], ExitUnavailable, "run the command again later; it asks for the same certificate"},
+		{is(renew.ErrRejected), ExitRefused, "ask the operator of the CA; its log can have the reason"},
+		{is(signer.ErrUnavailable), ExitUnavailable, "check that the device is connected and that no other program is using it"},
+		{is(context.DeadlineExceeded), ExitUnavailable, "run the command again, and allow more time if it has --timeout"},
+		{is(sharedfile.ErrProfile), ExitUsage, "choose another name with --profile"},
+		{is(sharedfile.ErrFormat), ExitOther, "repair the file in an editor; docs/update.md lists the unsupported contents"},
+		{is(sharedfile.ErrLocked), ExitUnavailable, "another holdfast update is writing the file or hangs; try again"},
+		{as[*net.AddrError], ExitUsage, "write the address as HOST:PORT, such as 127.0.0.1:9911 or, with brackets, [::1]:9911"},
+		{as[*net.OpError], ExitUnavailable, "choose another address with --listen; port 0 selects a free port"},
+		{is(exec.ErrNotFound), ExitNotFound, "check the command name and PATH"},
+		{absolutePathNotFound, ExitNotFound, "check the name"},
+		{is(fs.ErrNotExist), ExitNotFound, hintRelative},
+		{is(fs.ErrExist), ExitOther, "choose another name"},
+		{is(fs.ErrPermission), ExitUnavailable, "run as a user who can read the file, or change its permissions"},
+		{as[*UsageError], ExitUsage, "see holdfast --help"},
+		{as[*keystore.RefError], ExitUsage, "a reference is a path, -, env:NAME or SCHEME:…; see docs/references.md"},
+		{is(rolesanywhere.ErrConfig), ExitUsage, "see holdfast --help"},
+		{is(signer.ErrNotFound), ExitNotFound, "check the reference"},
+		{is(signer.ErrAmbiguous), ExitNotFound, "use a more specific reference"},
+		{is(signer.ErrNoCertificate), ExitNotFound, "name the certificate file with --certificate"},
+		{is(errors.ErrUnsupported), ExitUnavailable, "docs/references.md lists the supported references"},
+		{as[*rolesanywhere.CertificateError], ExitOther, "use another certificate"},
+		{fromFileBackend, ExitOther, "check the name; the file must contain a key or certificate in PEM, DER or PKCS #12; check it with openssl pkey -in FILE -noout or openssl x509 -in FILE -noout"},
+		{func(error) bool { return true }, ExitOther, "run again with --debug for details"},
+	}
 }
 
 const (
@@ -149,7 +154,7 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 
 // Explain returns the exit code of an error and a hint of one line.
 func Explain(err error) (code int, hint string) {
-	for _, e := range exits {
+	for _, e := range exits() {
 		if !e.matches(err) {
 			continue
 		}

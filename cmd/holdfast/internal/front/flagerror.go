@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -71,7 +72,7 @@ func invalidValue(f *pflag.Flag, value string) error {
 	if isAboutSecret(f) {
 		quoted = ""
 	}
-	err := fmt.Errorf("--%s%s: must be %s", f.Name, quoted, cmp.Or(valueForms[f.Value.Type()], "a "+f.Value.Type()))
+	err := fmt.Errorf("--%s%s: must be %s", f.Name, quoted, cmp.Or(valueForms.Get(f.Value.Type()), "a "+f.Value.Type()))
 	_, usage := pflag.UnquoteUsage(f)
 	return signer.WithHint(err, "--"+f.Name+": "+usage)
 }
@@ -145,9 +146,9 @@ func Similar(name string, names ...string) string {
 	return similar[max(0, slices.Index(similar, name))]
 }
 
-var valueForms = map[string]string{
-	"bool":     "true or false",
-	"int":      "a whole number",
-	"float64":  "a number",
-	"duration": "a duration such as 300ms or 9s",
+var valueForms = lookup.Table[string, string]{
+	{"bool", "true or false"},
+	{"int", "a whole number"},
+	{"float64", "a number"},
+	{"duration", "a duration such as 300ms or 9s"},
 }

@@ -13,25 +13,29 @@ import (
 
 // nameHints are the hints for a file that does not exist because its name is
 // something else. The first one that matches applies.
-var nameHints = []struct {
+func nameHints() []nameHint {
+	return []nameHint{
+		{func(s string) bool { return strings.HasPrefix(s, "$") && !strings.ContainsAny(s, "/{") }, func(s string) string {
+			return "only a shell replaces variables, and not in single quotes; if the variable contains the key or certificate itself, write env:" + s[1:]
+		}},
+		{needsShell, func(s string) string {
+			return "only a shell replaces ~ and variables, and AWS clients run credential_process without a shell; write the whole path" + wholePath(s)
+		}},
+		{func(s string) bool { return strings.HasPrefix(s, "'") || strings.HasPrefix(s, `"`) },
+			always("the quotes are part of the name; write it without them")},
+		{func(s string) bool { return strings.HasSuffix(s, `\`) },
+			always("the backslash is part of the name; " + hintOneLine)},
+		{startsWithAttribute, func(s string) string {
+			return "for a key in a PKCS #11 token, write the scheme before the attributes, as in pkcs11:" + strings.Replace(s, "label=", "object=", 1)
+		}},
+		{func(s string) bool { return strings.HasPrefix(s, "slot_") },
+			always("for a key in a PKCS #11 token, write its label or ID, as in pkcs11:token=TOKEN;object=LABEL or pkcs11:token=TOKEN;id=%01")},
+	}
+}
+
+type nameHint struct {
 	matches func(name string) bool
 	hint    func(name string) string
-}{
-	{func(s string) bool { return strings.HasPrefix(s, "$") && !strings.ContainsAny(s, "/{") }, func(s string) string {
-		return "only a shell replaces variables, and not in single quotes; if the variable contains the key or certificate itself, write env:" + s[1:]
-	}},
-	{needsShell, func(s string) string {
-		return "only a shell replaces ~ and variables, and AWS clients run credential_process without a shell; write the whole path" + wholePath(s)
-	}},
-	{func(s string) bool { return strings.HasPrefix(s, "'") || strings.HasPrefix(s, `"`) },
-		always("the quotes are part of the name; write it without them")},
-	{func(s string) bool { return strings.HasSuffix(s, `\`) },
-		always("the backslash is part of the name; " + hintOneLine)},
-	{startsWithAttribute, func(s string) string {
-		return "for a key in a PKCS #11 token, write the scheme before the attributes, as in pkcs11:" + strings.Replace(s, "label=", "object=", 1)
-	}},
-	{func(s string) bool { return strings.HasPrefix(s, "slot_") },
-		always("for a key in a PKCS #11 token, write its label or ID, as in pkcs11:token=TOKEN;object=LABEL or pkcs11:token=TOKEN;id=%01")},
 }
 
 // schemes are those of references to whole stores, which people write without the colon.
@@ -60,7 +64,7 @@ func hintOfName(err error) string {
 		if i := strings.Index(name, "/~/"); i >= 0 { // a relative path in a configuration file
 			name = name[i+1:]
 		}
-		for _, h := range nameHints {
+		for _, h := range nameHints() {
 			if h.matches(name) {
 				return h.hint(name)
 			}

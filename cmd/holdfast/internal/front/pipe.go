@@ -14,11 +14,11 @@ import (
 // caught ones.
 func keepOnClosedPipe() {
 	if !signal.Ignored(syscall.SIGPIPE) {
-		catchPipe()
+		caughtPipe.Do(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
 	}
 }
 
-var catchPipe = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
+var caughtPipe sync.Once
 
 // WithLogWriter returns a with a standard error that neither blocks nor ends
 // the command, whatever its reader does. The caller calls done at the end,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,23 +101,27 @@ func (w *Watcher) Begin(ctx context.Context, name string) (done func()) {
 		delay = touchDelay
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-timer.C:
-			}
-			if w.asking.Load() == 0 && time.Since(time.Unix(0, w.asked.Load())) >= delay {
-				w.tell(ctx, fmt.Sprintf("waiting for %s (answer the question if one is shown, touch the device if it blinks, or enter the PIN on its keypad)", OneLine(name)))
-				return
-			}
+	var mu sync.Mutex // guards timer
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(delay, func() { // without a goroutine, because most calls are faster
+		mu.Lock()
+		again := w.asking.Load() != 0 || time.Since(time.Unix(0, w.asked.Load())) < delay
+		if again && ctx.Err() == nil {
 			timer.Reset(delay)
 		}
-	}()
-	return cancel
+		mu.Unlock()
+		if !again && ctx.Err() == nil {
+			w.tell(ctx, fmt.Sprintf("waiting for %s (answer the question if one is shown, touch the device if it blinks, or enter the PIN on its keypad)", OneLine(name)))
+		}
+	})
+	return func() {
+		cancel()
+		mu.Lock()
+		defer mu.Unlock()
+		timer.Stop()
+	}
 }
 
 // tell shows a text until ctx ends, if it is a window.

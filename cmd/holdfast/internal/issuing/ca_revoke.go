@@ -57,7 +57,7 @@ it. After an interruption, the same command revokes the rest.`,
 	return cmd
 }
 
-func reasons() []string { return slices.Sorted(maps.Keys(pki.Reasons)) }
+func reasons() []string { return slices.Sorted(maps.Keys(pki.Reasons())) }
 
 // minDigits is how many digits of a serial number name a certificate to revoke, unless
 // the number is shorter: one digit, typed by mistake, is often that of a certificate.
@@ -77,7 +77,7 @@ type revocation struct {
 }
 
 func revoke(ctx context.Context, a front.App, f folder, serial, certificate, reason string, line bool) error {
-	code, ok := pki.Reasons[reason]
+	code, ok := pki.Reasons()[reason]
 	switch {
 	case !ok:
 		return front.Usagef("--reason %q is not one of %s", keystore.Excerpt(reason), strings.Join(reasons(), ", "))
@@ -191,7 +191,7 @@ func adopt(ctx context.Context, a front.App, ca *authority.Authority, file strin
 }
 
 func reasonName(r pki.Reason) string {
-	for name, code := range pki.Reasons {
+	for name, code := range pki.Reasons() {
 		if code == r {
 			return name
 		}

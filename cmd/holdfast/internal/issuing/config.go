@@ -172,7 +172,7 @@ func (t profileTable) profile(name string) (p pki.Profile, err error) {
 		p.KeyUsage = 0
 	}
 	for _, text := range t.KeyUsage {
-		u, err := lookUp(pki.KeyUsages, "key usage", text)
+		u, err := lookUp(pki.KeyUsages(), "key usage", text)
 		if err != nil {
 			return p, err
 		}
@@ -182,7 +182,7 @@ func (t profileTable) profile(name string) (p pki.Profile, err error) {
 		p.ExtKeyUsage = []x509.ExtKeyUsage{}
 	}
 	for _, text := range t.ExtKeyUsage {
-		u, err := lookUp(pki.ExtKeyUsages, "extended key usage", text)
+		u, err := lookUp(pki.ExtKeyUsages(), "extended key usage", text)
 		if err != nil {
 			return p, err
 		}

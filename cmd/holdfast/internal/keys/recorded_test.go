@@ -63,7 +63,7 @@ func TestSignStringMatchesRecordedOutput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			hash := digestHash[digest]
+			hash := digestHash.Get(digest)
 			h := hash.New()
 			h.Write(text)
 			valid := false

@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/internal/mldsa"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -34,7 +35,7 @@ var (
 	digests = []string{"SHA256", "SHA384", "SHA512"}
 	formats = []string{"json", "text", "bin"}
 
-	digestHash = map[string]crypto.Hash{"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512}
+	digestHash = lookup.Table[string, crypto.Hash]{{"SHA256", crypto.SHA256}, {"SHA384", crypto.SHA384}, {"SHA512", crypto.SHA512}}
 )
 
 // SignString returns the command that signs a fixed text.
@@ -97,7 +98,7 @@ func (f *signString) run(cmd *cobra.Command, a front.App) error {
 		}
 		defer func() { err = errors.Join(err, k.Close()) }()
 		logger.Debug("signing", "key", signer.DescribeKey(k.Public()), "digest", f.digest)
-		signature, err := signFixed(ctx, k, digestHash[f.digest])
+		signature, err := signFixed(ctx, k, digestHash.Get(f.digest))
 		if err != nil {
 			err = fmt.Errorf("%s: %w", key.Name(), err)
 		}

@@ -84,16 +84,25 @@ func keyName(key toml.Key) string {
 	return parts.String()
 }
 
-// tables are the tables of the file, by their headers.
-var tables = map[string]reflect.Type{
-	"[[role]]":      reflect.TypeFor[table](),
-	"[role.assume]": reflect.TypeFor[assumeTable](),
-	"[role.renew]":  reflect.TypeFor[flags.Renewal](),
+// headers are those of the tables of the file.
+var headers = []string{"[[role]]", "[role.assume]", "[role.renew]"}
+
+// typeOf returns the type of the table with a header, or nil if there is no such table.
+func typeOf(header string) reflect.Type {
+	switch header {
+	case headers[0]:
+		return reflect.TypeFor[table]()
+	case headers[1]:
+		return reflect.TypeFor[assumeTable]()
+	case headers[2]:
+		return reflect.TypeFor[flags.Renewal]()
+	}
+	return nil
 }
 
 // keysOf returns the keys of the table with a header.
 func keysOf(header string) (keys []string) {
-	for _, field := range reflect.VisibleFields(tables[header]) {
+	for _, field := range reflect.VisibleFields(typeOf(header)) {
 		if field.IsExported() {
 			keys = append(keys, field.Tag.Get("toml"))
 		}
@@ -106,21 +115,21 @@ func meantKey(unknown toml.Key) string {
 	last := unknown[len(unknown)-1]
 	header := "[[role]]"
 	switch {
-	case len(unknown) == 1 && tables["[role."+last+"]"] != nil:
+	case len(unknown) == 1 && typeOf("[role."+last+"]") != nil:
 		return "[role." + last + "], below its [[role]]"
 	case len(unknown) == 1 && front.Similar(last, "role") != "":
 		return "[[role]]"
 	case len(unknown) > 2:
 		header = "[role." + unknown[1] + "]"
 	}
-	if tables[header] == nil {
+	if typeOf(header) == nil {
 		return ""
 	}
 	keys := keysOf(header)
 	if i := slices.IndexFunc(keys, func(key string) bool { return strings.HasSuffix(key, "_"+last) }); i >= 0 {
 		return keys[i]
 	}
-	for _, h := range slices.Sorted(maps.Keys(tables)) {
+	for _, h := range headers {
 		if slices.Contains(keysOf(h), last) {
 			return last + " below " + h
 		}
@@ -164,7 +173,7 @@ func hintOfNamed(ctx context.Context, text string) string {
 		return ""
 	}
 	for _, name := range slices.Sorted(maps.Keys(doc.Roles)) {
-		if _, isTable := doc.Roles[name].(map[string]any); isTable && tables["[role."+name+"]"] == nil {
+		if _, isTable := doc.Roles[name].(map[string]any); isTable && typeOf("[role."+name+"]") == nil {
 			return fmt.Sprintf("instead of [role.%s], write [[role]] and name = %q", keyName(toml.Key{name}), keystore.Excerpt(name))
 		}
 	}

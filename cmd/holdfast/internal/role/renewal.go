@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,18 +24,27 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/rotate"
 )
 
-// ways are the ways of getting a certificate, by their names in settings.
-var ways = map[string]func(Setup, front.App) (renew.Way, error){
-	"command":    commandWay,
-	"est":        estWay,
-	"folder":     folderWay,
-	"private-ca": privateWay,
-	"step-ca":    stepWay,
-	"vault":      vaultWay,
+// ways are the ways of getting a certificate, by their names in settings, sorted.
+var ways = []struct {
+	name string
+	open func(Setup, front.App) (renew.Way, error)
+}{
+	{"command", commandWay},
+	{"est", estWay},
+	{"folder", folderWay},
+	{"private-ca", privateWay},
+	{"step-ca", stepWay},
+	{"vault", vaultWay},
 }
 
 // Ways returns the names of the ways of getting a certificate.
-func Ways() []string { return slices.Sorted(maps.Keys(ways)) }
+func Ways() []string {
+	names := make([]string, len(ways))
+	for i, way := range ways {
+		names[i] = way.name
+	}
+	return names
+}
 
 // EnrollmentWays returns the names of the ways of getting a first certificate.
 func EnrollmentWays() []string { return []string{"est", "step-ca", "vault"} }
@@ -117,11 +125,11 @@ func (s Setup) trustAnchor() ([]*x509.Certificate, error) {
 }
 
 func (s Setup) way(a front.App) (renew.Way, error) {
-	open, ok := ways[s.Renewal.Way]
-	if !ok {
+	i := slices.Index(Ways(), s.Renewal.Way)
+	if i < 0 {
 		return nil, signer.WithHint(front.Usagef("the way %.40q of getting a certificate is unknown", s.Renewal.Way), "use one of: "+strings.Join(Ways(), ", "))
 	}
-	return open(s, a)
+	return ways[i].open(s, a)
 }
 
 // foresee logs what would make a renewal fail that is due much later. It does not touch

@@ -8,6 +8,7 @@ package vending
 import (
 	"context"
 	"crypto/x509"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -150,41 +152,70 @@ func (s session) credentials(ctx context.Context) (credentials.Credentials, erro
 }
 
 // create creates a session and returns its credentials and the time when the
-// first certificate of the chain expires. It catches signals, so that devices
-// are closed properly. Signals that arrive earlier end the process at once.
+// first certificate of the chain expires.
+//
+// It catches signals, so that devices are closed properly, and a terminal that does not
+// show a password shows input again. For a key in a file without a password, signals end
+// the process at once, as they do before: to catch them, the runtime starts threads, which
+// take almost a millisecond and 40 page faults.
 func (s session) create(ctx context.Context) (credentials.Credentials, time.Time, error) {
-	defer s.app.Catch(s.interrupt)()
+	var caught sync.Once
+	release := func() {}
+	catch := func() { caught.Do(func() { release = s.app.Catch(s.interrupt) }) }
+	defer func() { // a prompt that is still shown begins no more to catch
+		caught.Do(func() {})
+		release()
+	}()
+	permit := s.options.Permit
+	s.options.Permit = func(p keystore.Prompt) error {
+		catch()
+		if permit == nil {
+			return nil
+		}
+		return permit(p)
+	}
 	ctx, cancel := await.Limit(ctx, s.config.Timeout)
 	defer cancel()
-	type result struct {
-		creds credentials.Credentials
-		until time.Time
+	if !s.key.InFiles(ctx, s.app, s.options) {
+		catch()
 	}
-	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (m result, err error) {
-		config := s.config
-		if config.Transport, err = s.connection.Transport(); err != nil {
-			return m, err
-		}
-		key, err := s.key.OpenWith(ctx, s.app, s.options)
-		if err != nil {
-			return m, err
-		}
-		defer key.Close()
-		config.Signer = key
-		config.CertificateName = s.key.CertificateName()
-		client, err := rolesanywhere.New(config)
-		if err != nil {
-			return m, err
-		}
-		source, err := s.chain.Source(config, client)
-		if err != nil {
-			return m, err
-		}
-		m.until = validUntil(key.Chain(), s.app.Now())
-		m.creds, err = source.Credentials(ctx)
-		return m, err
+	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (created, error) {
+		stack.Grow()
+		return s.open(ctx)
 	})
 	return m.creds, m.until, err
+}
+
+// created is a session, and the time when the first certificate of the chain expires.
+type created struct {
+	creds credentials.Credentials
+	until time.Time
+}
+
+// open opens the key and creates a session with it.
+func (s session) open(ctx context.Context) (m created, err error) {
+	config := s.config
+	if config.Transport, err = s.connection.Transport(); err != nil {
+		return m, err
+	}
+	key, err := s.key.OpenWith(ctx, s.app, s.options)
+	if err != nil {
+		return m, err
+	}
+	defer key.Close()
+	config.Signer = key
+	config.CertificateName = s.key.CertificateName()
+	client, err := rolesanywhere.New(config)
+	if err != nil {
+		return m, err
+	}
+	source, err := s.chain.Source(config, client)
+	if err != nil {
+		return m, err
+	}
+	m.until = validUntil(key.Chain(), s.app.Now())
+	m.creds, err = source.Credentials(ctx)
+	return m, err
 }
 
 // validUntil returns the earliest expiry of the certificates in a chain. It

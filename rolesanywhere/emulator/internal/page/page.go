@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/holdfast-dev/holdfast/internal/lookup"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
@@ -59,13 +60,13 @@ type handler struct {
 }
 
 // headers are those of every response, besides the Content-Security-Policy.
-var headers = map[string]string{
-	"X-Frame-Options":              "DENY",
-	"X-Content-Type-Options":       "nosniff",
-	"Cache-Control":                "no-store",
-	"Referrer-Policy":              "no-referrer",
-	"Cross-Origin-Resource-Policy": "same-origin",
-	"Cross-Origin-Opener-Policy":   "same-origin",
+var headers = lookup.Table[string, string]{
+	{"X-Frame-Options", "DENY"},
+	{"X-Content-Type-Options", "nosniff"},
+	{"Cache-Control", "no-store"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+	{"Cross-Origin-Opener-Policy", "same-origin"},
 }
 
 // Handler returns the handler of the page. It calls snapshot for each request, never
@@ -73,8 +74,8 @@ var headers = map[string]string{
 func Handler(snapshot func() Snapshot) http.Handler {
 	guarded := loopback.GuardPage(&handler{snapshot: snapshot})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range headers {
-			w.Header().Set(name, value)
+		for _, header := range headers {
+			w.Header().Set(header.Key, header.Value)
 		}
 		if r.Method != http.MethodGet {
 			w.Header().Set("Allow", http.MethodGet)
