@@ -1,6 +1,12 @@
 package front
 
-import "github.com/spf13/cobra"
+import (
+	_ "embed" // words.bash
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
 
 // shells has the help texts of the completion command for each shell.
 var shells = map[string]struct{ long, example string }{
@@ -31,6 +37,41 @@ var shells = map[string]struct{ long, example string }{
   holdfast completion powershell | Out-String | Invoke-Expression`},
 }
 
+// completionScript returns the script of cobra for a shell, changed so that it
+// completes values such as pkcs11:token=a-b;object=c.
+func completionScript(root *cobra.Command, shell string, descriptions bool) (string, error) {
+	var b strings.Builder
+	var err error
+	switch {
+	case shell == "bash":
+		err = root.GenBashCompletionV2(&b, descriptions)
+		b.WriteString(bashWords)
+	case shell == "fish":
+		err = root.GenFishCompletion(&b, descriptions)
+	case shell == "zsh" && descriptions:
+		err = root.GenZshCompletion(&b)
+	case shell == "zsh":
+		err = root.GenZshCompletionNoDesc(&b)
+	case descriptions:
+		err = root.GenPowerShellCompletionWithDesc(&b)
+	default:
+		err = root.GenPowerShellCompletion(&b)
+	}
+	return strings.Replace(b.String(), anyFlagPrefix, flagPrefix, 1), err
+}
+
+// bashWords follows the completion script of cobra for bash.
+//
+//go:embed words.bash
+var bashWords string
+
+// The scripts of cobra for zsh and fish take -b;object= in a value for the beginning of
+// a flag with a value.
+const (
+	anyFlagPrefix = `'-.*='`
+	flagPrefix    = `'^-[^=]*='`
+)
+
 // addDefaults adds cobra's help and completion commands with our texts.
 func addDefaults(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
@@ -52,6 +93,15 @@ func addDefaults(root *cobra.Command) {
 				shell.Short, shell.Long, shell.Example = "Print completions for "+shell.Name(), text.long, text.example
 				shell.Args = noArgs
 				addHelpFlag(shell)
+				shell.RunE = func(cmd *cobra.Command, _ []string) error {
+					bare, _ := cmd.Flags().GetBool("no-descriptions") // the flag exists
+					script, err := completionScript(cmd.Root(), cmd.Name(), !bare)
+					if err != nil {
+						return err
+					}
+					_, err = io.WriteString(cmd.OutOrStdout(), script)
+					return err
+				}
 			}
 		}
 	}
