@@ -52,10 +52,7 @@ func (a App) completeFlags(cmd *cobra.Command) {
 
 // complete completes what is typed of the value of f. The help calls the value name.
 func (a App) complete(cmd *cobra.Command, f *pflag.Flag, name, typed string) ([]string, cobra.ShellCompDirective) {
-	values := f.Annotations[flagValues]
-	if values == nil {
-		values = f.Annotations[optionalValues]
-	}
+	values := FlagValues(f)
 	isPath := values == nil && slices.Contains(pathNames, name)
 	switch {
 	case f.Name == "config":

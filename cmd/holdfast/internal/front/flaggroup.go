@@ -53,6 +53,14 @@ func groupOf(f *pflag.Flag) FlagGroup {
 // ":" or "=" is a prefix.
 func MarkValues(f *pflag.Flag, values ...string) { annotate(f, flagValues, values) }
 
+// FlagValues returns the values that shells offer for a flag.
+func FlagValues(f *pflag.Flag) []string {
+	if values := f.Annotations[flagValues]; values != nil {
+		return values
+	}
+	return f.Annotations[optionalValues]
+}
+
 // RefuseEmpty makes an empty text an error. It is for flags that restrict what is
 // accepted: without such a flag, because a variable is not set, more would be accepted.
 func RefuseEmpty(fs *pflag.FlagSet, names ...string) {
