@@ -91,7 +91,7 @@ func pages(epoch string) (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for name, body := range bodies {
 		var p page
-		p.macro("TH", strings.ToUpper(name), "1", date, "Holdfast", "Holdfast Manual")
+		fmt.Fprintf(&p, ".TH \"%s\" \"1\" \"%s\" \"Holdfast\" \"Holdfast Manual\"\n", strings.ToUpper(name), date)
 		p.WriteString(body)
 		files["man/man1/"+name+".1"] = []byte(p.String())
 	}

@@ -75,7 +75,7 @@ func TestPages(t *testing.T) {
 		}
 	}
 	for name, page := range files {
-		if !strings.Contains(string(page), ` "1" "2026\-01\-01" "Holdfast"`) {
+		if !strings.Contains(string(page), ` "1" "2026-01-01" "Holdfast"`) {
 			t.Errorf("%s: no date", name)
 		}
 		for line := range strings.Lines(string(page)) {
