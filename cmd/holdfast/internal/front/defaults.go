@@ -57,7 +57,7 @@ func completionScript(root *cobra.Command, shell string, descriptions bool) (str
 	default:
 		err = root.GenPowerShellCompletion(&b)
 	}
-	return strings.Replace(b.String(), anyFlagPrefix, flagPrefix, 1), err
+	return strings.NewReplacer(wrongParts[:]...).Replace(b.String()), err
 }
 
 // bashWords follows the completion script of cobra for bash.
@@ -65,12 +65,17 @@ func completionScript(root *cobra.Command, shell string, descriptions bool) (str
 //go:embed words.bash
 var bashWords string
 
-// The scripts of cobra for zsh and fish take -b;object= in a value for the beginning of
-// a flag with a value.
-const (
-	anyFlagPrefix = `'-.*='`
-	flagPrefix    = `'^-[^=]*='`
-)
+// wrongParts are parts of the scripts of cobra for zsh and fish, each with its
+// replacement. They take -b;object= in a value for the beginning of a flag with a
+// value; that for fish keeps the backslashes in what is typed, and takes --flag=value
+// for an option of string.
+var wrongParts = [...]string{
+	`'-.*='`, `'^-[^=]*='`,
+	`(string match -r -- '-.*=' "$lastArg")`, `(string match -r -- '^-[^=]*=' (commandline -ct))`,
+	`(string escape -- (commandline -ct))`, `(string escape -- (string unescape -- (commandline -ct); or commandline -ct))`,
+	`(commandline -t | string escape --style=regex)`, `(begin; string unescape -- (commandline -t); or commandline -t; end | string escape --style=regex)`,
+	`(string split --max 1 \t $`, `(string split --max 1 -- \t $`,
+}
 
 // addDefaults adds cobra's help and completion commands with our texts.
 func addDefaults(root *cobra.Command) {
