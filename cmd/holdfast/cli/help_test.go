@@ -220,16 +220,3 @@ func TestCommandsAreBuiltLazily(t *testing.T) {
 		}
 	}
 }
-
-// Completions describe flags without the quotes that mark the names of values.
-func TestCompletionsHaveNoQuotes(t *testing.T) {
-	for _, c := range commands.All {
-		a, stdout, _ := testApp()
-		if code := a.Run(t.Context(), []string{"__complete", c.Name, "--"}); code != 0 {
-			t.Errorf("%s: exit code %d", c.Name, code)
-		}
-		if out := stdout.String(); !strings.Contains(out, "--help") || strings.Contains(out, "`") {
-			t.Errorf("%s: %s", c.Name, out)
-		}
-	}
-}
