@@ -33,13 +33,12 @@ func OfferReferences(ctx context.Context, a front.App, fs *pflag.FlagSet, flag, 
 	if a.Store == nil {
 		return nil
 	}
-	scheme, _, named := strings.Cut(typed, ":")
 	for _, ref := range a.Store.Listers() {
-		switch {
-		case !named && typed != "" && strings.HasPrefix(ref.Scheme, typed):
-			texts = append(texts, ref.Scheme+":")
-		case named && ref.Scheme == scheme:
-			texts = append(texts, offers(ctx, a, fs, flag, ref)...)
+		switch store := ref.String(); { // such as pkcs11:
+		case strings.HasPrefix(typed, store):
+			return offers(ctx, a, fs, flag, ref)
+		case typed != "" && strings.HasPrefix(store, typed):
+			texts = append(texts, store)
 		}
 	}
 	return texts
