@@ -5,13 +5,27 @@
 GO ?= go
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
+BIN ?= bin
+PREFIX ?= /usr/local
 
-.PHONY: build demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
+.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
-	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast
-	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-ecp
-	umask 022 && CGO_ENABLED=0 $(GO) build -trimpath $${HOLDFAST_VERSION:+"-ldflags=-X=main.version=$$HOLDFAST_VERSION"} -o bin/ ./cmd/holdfast-pkcs11
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast
+	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast-ecp
+	umask 022 && CGO_ENABLED=0 $(GO) build -trimpath $${HOLDFAST_VERSION:+"-ldflags=-X=main.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast-pkcs11
+
+share: ## writes the manual pages and the completions of the shells into bin/share
+	rm -rf $(BIN)/share
+	umask 022 && $(GO) run -trimpath -tags netgo,osusergo ./cmd/holdfast/internal/manual $(BIN)/share
+
+# This target only copies files, so that root needs neither Go nor its caches.
+install: ## installs what build and share made below PREFIX; DESTDIR precedes all paths
+	@test -d $(BIN)/share && test -x $(BIN)/holdfast || { echo "first run: make build share" >&2; exit 1; }
+	umask 022 && mkdir -p "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/libexec/holdfast" "$(DESTDIR)$(PREFIX)/share"
+	install -m 755 $(BIN)/holdfast $(BIN)/holdfast-ecp "$(DESTDIR)$(PREFIX)/bin/"
+	install -m 755 $(BIN)/holdfast-pkcs11 "$(DESTDIR)$(PREFIX)/libexec/holdfast/"
+	umask 022 && cp -R $(BIN)/share/. "$(DESTDIR)$(PREFIX)/share/"
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2

@@ -132,7 +132,9 @@ var mayImport = map[string][]string{
 	// The command packages vending, keys and local do not import one
 	// another.
 	"cmd/holdfast":                    {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":                {front, flags, "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent", "cmd/holdfast/internal/mainstack", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/cli":                {front, flags, "cmd/holdfast/internal/commands", "cmd/holdfast/internal/mainstack", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/commands":  {front, role, "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent"},
+	"cmd/holdfast/internal/manual":    {front, "cmd/holdfast/internal/commands"},
 	"cmd/holdfast/internal/mainstack": {"internal/stack"},
 	"cmd/holdfast/internal/pinentry":  {},
 	"cmd/holdfast/internal/front":     {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
@@ -318,7 +320,7 @@ func TestCheckImports(t *testing.T) {
 		{"cmd/holdfast", module + "/keystore/file", false},
 		{"cmd/holdfast", module + "/rolesanywhere", false},
 		{"cmd/holdfast/cli", module + "/keystore/all", false},
-		{"cmd/holdfast/cli", module + "/cmd/holdfast/internal/keys", true},
+		{"cmd/holdfast/cli", module + "/cmd/holdfast/internal/keys", false},
 		{"cmd/holdfast/internal/front", module + "/cmd/holdfast/internal/flags", false},
 		{"cmd/holdfast/internal/keys", module + "/cmd/holdfast/internal/vending", false},
 		{"cmd/holdfast/internal/keys", module + "/pkcs11", false},

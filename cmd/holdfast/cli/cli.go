@@ -3,8 +3,8 @@
 //
 //	func main() { os.Exit(cli.Main(append(all.Backends(), mine.Backend{})...)) }
 //
-// Each command is one line in this package. Its code is in a package below
-// cmd/holdfast/internal.
+// Each command is one line in cmd/holdfast/internal/commands. Its code is in another
+// package below cmd/holdfast/internal.
 package cli
 
 import (
@@ -17,57 +17,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/blob"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/doctor"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/commands"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/issuing"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/keys"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/local"
 	_ "github.com/holdfast-dev/holdfast/cmd/holdfast/internal/mainstack"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/sshagent"
-	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
-
-// Headings of the groups of commands in the help.
-const (
-	credentialCommands = "Credentials for AWS clients"
-	keyCommands        = "Keys"
-	certCommands       = "Certificates"
-	localCommands      = "Local testing without AWS"
-)
-
-// commands lists the commands of the program. The help sorts them by name.
-var commands = []front.Command{
-	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals only while it creates a session
-	{Name: "serve", Group: credentialCommands, New: vending.Serve, Serves: true},
-	{Name: "exec", Group: credentialCommands, New: vending.Exec},
-	{Name: "update", Group: credentialCommands, New: vending.Update},
-	{Name: "cache", Group: credentialCommands, New: vending.Cache},
-	{Name: "generate", Group: keyCommands, New: keys.Generate},
-	{Name: "list", Group: keyCommands, New: keys.List},
-	{Name: "seal", Group: keyCommands, New: keys.Seal},
-	{Name: "sign-string", Group: keyCommands, New: keys.SignString},
-	{Name: "sign-blob", Group: keyCommands, New: blob.SignBlob},
-	{Name: "verify-blob", Group: keyCommands, New: blob.VerifyBlob},
-	{Name: "read-certificate-data", Group: keyCommands, New: keys.ReadCertificateData},
-	{Name: "ssh-agent", Group: keyCommands, New: sshagent.SSHAgent},
-	{Name: "csr", Group: certCommands, New: issuing.CSR},
-	{Name: "attest", Group: certCommands, New: issuing.Attest},
-	{Name: "ca", Group: certCommands, New: issuing.CA},
-	{Name: "install", Group: certCommands, New: issuing.Install},
-	{Name: "verify", Group: certCommands, New: issuing.Verify},
-	{Name: "enroll", Group: certCommands, New: renewing.Enroll},
-	{Name: "renew", Group: certCommands, New: renewing.Renew},
-	{Name: "emulator", Group: localCommands, New: local.Emulator},
-	{Name: "demo", Group: localCommands, New: local.Demo},
-	{Name: "doctor", Group: credentialCommands, New: doctor.Doctor},
-	{Name: doctor.ProbeName, New: doctor.ProbeModule},
-	{Name: "version", New: version, DefaultSignals: true},
-}
 
 // Main runs the command line of this process with backends and returns the exit
 // code for [os.Exit]. It panics if two backends have the same scheme. It
@@ -89,7 +45,8 @@ func Main(backends ...keystore.Backend) int {
 		OpenTTY:   front.OpenTTY,
 		OnSignal:  onSignal,
 		Store:     keystore.New(backends...),
-		Commands:  commands,
+		Commands:  commands.All,
+		Offers:    commands.Offers,
 	}.Run(context.Background(), flags.JoinSelector(os.Args[1:]))
 }
 

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/ptytest"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -19,6 +21,11 @@ const bashCompletion = "/usr/share/bash-completion/bash_completion"
 // Tab completes flags and their values in each installed shell. The prompt is
 // written in pieces, so that the echo of its definition does not contain it.
 func TestCompletionInShells(t *testing.T) {
+	var token []string // environment with a token of two keys and their certificates
+	if tokens := clitest.TokenIdentities(t, signertest.NewCA(t, "root")); len(tokens) > 0 {
+		_, module, _ := strings.Cut(tokens[0].Flags[1], "?module-path=")
+		token = append(tokens[0].Env, "PKCS11_MODULE_PATH="+module)
+	}
 	for _, shell := range []struct {
 		name  string
 		args  []string
@@ -39,12 +46,16 @@ func TestCompletionInShells(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte("[[role]]\nname = \"backup\"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			master, slave := ptytest.New(t)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // ends the shell, so that reads from it fail
 			defer cancel()
 			cmd := exec.CommandContext(ctx, program, shell.args...)
 			cmd.Dir = dir
 			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TERM=xterm", "LC_ALL=C.UTF-8"}
+			cmd.Env = append(cmd.Env, token...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 			if err := cmd.Start(); err != nil {
@@ -74,7 +85,16 @@ func TestCompletionInShells(t *testing.T) {
 				{"holdfast list --pin-source pro\t", "[--pin-source][prompt]"},
 				{"holdfast credential-process --certificate cert\t", "[--certificate][certificate.pem]"},
 				{"holdfast emul\t", "[holdfast][emulator]"},
+				{"holdfast ca iss\t", "[holdfast][ca][issue]"},
+				{"holdfast serve --config ro\t --role ba\t", "[roles.toml][--role][backup]"},
+				{"holdfast list --pin-source file:cert\t", "[file:certificate.pem]"},
+				{"holdfast list --in pkc\t", "[--in][pkcs11:]"},
+				{"holdfast verify --certificate pkcs11:\tp\t", ";object=p256;type=cert;id="},
+				{"holdfast verify --certificate=pkcs11:\tr\t", ";object=rsa2048;type=cert;id="},
 			} {
+				if token == nil && strings.Contains(line.completed, "object=") {
+					continue
+				}
 				press(line.typed+show, line.completed)
 			}
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/commands"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
@@ -87,7 +88,7 @@ func flagNames() map[string]bool {
 		}
 	}
 	a, _, _ := testApp()
-	for _, c := range commands {
+	for _, c := range commands.All {
 		add(c.New(a))
 	}
 	return names

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/commands"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
@@ -23,7 +24,7 @@ import (
 func testApp() (a front.App, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	return front.App{
-		Stdout: stdout, Stderr: stderr, Now: time.Now, Commands: commands,
+		Stdout: stdout, Stderr: stderr, Now: time.Now, Commands: commands.All,
 		LookupEnv: func(string) (string, bool) { return "", false },
 	}, stdout, stderr
 }
@@ -199,7 +200,7 @@ func TestCommandsAreBuiltLazily(t *testing.T) {
 		a, _, _ := testApp()
 		a.Commands = nil
 		built := make(map[string]int)
-		for _, c := range commands {
+		for _, c := range commands.All {
 			build := c.New
 			c.New = func(a front.App) *cobra.Command { built[c.Name]++; return build(a) }
 			a.Commands = append(a.Commands, c)
@@ -207,7 +208,7 @@ func TestCommandsAreBuiltLazily(t *testing.T) {
 		a.Run(t.Context(), test.args)
 		want := 1
 		if test.all {
-			want = len(commands)
+			want = len(commands.All)
 		}
 		if len(built) != want {
 			t.Errorf("%q builds %v, want %d commands", test.args, built, want)
@@ -216,19 +217,6 @@ func TestCommandsAreBuiltLazily(t *testing.T) {
 			if n != 1 {
 				t.Errorf("%q builds %s %d times", test.args, name, n)
 			}
-		}
-	}
-}
-
-// Completions describe flags without the quotes that mark the names of values.
-func TestCompletionsHaveNoQuotes(t *testing.T) {
-	for _, c := range commands {
-		a, stdout, _ := testApp()
-		if code := a.Run(t.Context(), []string{"__complete", c.Name, "--"}); code != 0 {
-			t.Errorf("%s: exit code %d", c.Name, code)
-		}
-		if out := stdout.String(); !strings.Contains(out, "--help") || strings.Contains(out, "`") {
-			t.Errorf("%s: %s", c.Name, out)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/commands"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 )
 
@@ -124,12 +125,12 @@ func TestFlagsOfSigningHelper(t *testing.T) {
 // parse parses the flags of a command.
 func parse(t *testing.T, name string, args ...string) (*pflag.FlagSet, error) {
 	t.Helper()
-	i := slices.IndexFunc(commands, func(c front.Command) bool { return c.Name == name })
+	i := slices.IndexFunc(commands.All, func(c front.Command) bool { return c.Name == name })
 	if i < 0 {
 		t.Fatalf("there is no command %s", name)
 	}
 	a, _, _ := testApp()
-	var cmd *cobra.Command = commands[i].New(a)
+	var cmd *cobra.Command = commands.All[i].New(a)
 	return cmd.Flags(), cmd.ParseFlags(args)
 }
 

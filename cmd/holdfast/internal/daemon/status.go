@@ -78,20 +78,20 @@ func (m *monitor) handler() http.Handler {
 		servePage(w, r, page{m.states(), front.ReadBuild(), m.started, m.now()})
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range statusHeaders {
-			w.Header().Set(name, value)
+		for _, h := range statusHeaders {
+			w.Header().Set(h.name, h.value)
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
 // statusHeaders are the headers of every response of the status endpoints.
-var statusHeaders = map[string]string{
-	"Cache-Control":                "no-store",
-	"Cross-Origin-Resource-Policy": "same-origin",
-	"Referrer-Policy":              "no-referrer",
-	"X-Content-Type-Options":       "nosniff",
-	"X-Frame-Options":              "DENY",
+var statusHeaders = [...]struct{ name, value string }{
+	{"Cache-Control", "no-store"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+	{"Referrer-Policy", "no-referrer"},
+	{"X-Content-Type-Options", "nosniff"},
+	{"X-Frame-Options", "DENY"},
 }
 
 // alive returns when it has read the status of all roles. It blocks if a lock

@@ -31,6 +31,7 @@ type App struct {
 
 	Store    *keystore.Store // opens references with the backends of this program
 	Commands []Command
+	Offers   []Offer // complete values of flags that depend on the machine
 
 	Log   *slog.Logger // nil: text to Stderr
 	Typed *TypedPINs   // nil: each PIN request prompts

@@ -48,7 +48,7 @@ func (a App) tree(args []string, started *bool) *cobra.Command {
 	completing := len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd)
 	for _, c := range root.Commands() {
 		for _, part := range append(c.Commands(), c) {
-			completeFlags(part)
+			a.completeFlags(part)
 			if completing { // cobra prints Usage with the quotes around the name of the value
 				part.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
 			}

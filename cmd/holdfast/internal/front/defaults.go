@@ -1,6 +1,10 @@
 package front
 
 import (
+	_ "embed" // words.bash
+	"io"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/internal/lookup"
@@ -35,6 +39,46 @@ var shells = lookup.Table[string, struct{ long, example string }]{
   holdfast completion powershell | Out-String | Invoke-Expression`}},
 }
 
+// completionScript returns the script of cobra for a shell, changed so that it
+// completes values such as pkcs11:token=a-b;object=c.
+func completionScript(root *cobra.Command, shell string, descriptions bool) (string, error) {
+	var b strings.Builder
+	var err error
+	switch {
+	case shell == "bash":
+		err = root.GenBashCompletionV2(&b, descriptions)
+		b.WriteString(bashWords)
+	case shell == "fish":
+		err = root.GenFishCompletion(&b, descriptions)
+	case shell == "zsh" && descriptions:
+		err = root.GenZshCompletion(&b)
+	case shell == "zsh":
+		err = root.GenZshCompletionNoDesc(&b)
+	case descriptions:
+		err = root.GenPowerShellCompletionWithDesc(&b)
+	default:
+		err = root.GenPowerShellCompletion(&b)
+	}
+	return strings.NewReplacer(wrongParts[:]...).Replace(b.String()), err
+}
+
+// bashWords follows the completion script of cobra for bash.
+//
+//go:embed words.bash
+var bashWords string
+
+// wrongParts are parts of the scripts of cobra for zsh and fish, each with its
+// replacement. They take -b;object= in a value for the beginning of a flag with a
+// value; that for fish keeps the backslashes in what is typed, and takes --flag=value
+// for an option of string.
+var wrongParts = [...]string{
+	`'-.*='`, `'^-[^=]*='`,
+	`(string match -r -- '-.*=' "$lastArg")`, `(string match -r -- '^-[^=]*=' (commandline -ct))`,
+	`(string escape -- (commandline -ct))`, `(string escape -- (string unescape -- (commandline -ct); or commandline -ct))`,
+	`(commandline -t | string escape --style=regex)`, `(begin; string unescape -- (commandline -t); or commandline -t; end | string escape --style=regex)`,
+	`(string split --max 1 \t $`, `(string split --max 1 -- \t $`,
+}
+
 // addDefaults adds cobra's help and completion commands with our texts.
 func addDefaults(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
@@ -56,6 +100,15 @@ func addDefaults(root *cobra.Command) {
 				shell.Short, shell.Long, shell.Example = "Print completions for "+shell.Name(), text.long, text.example
 				shell.Args = noArgs
 				addHelpFlag(shell)
+				shell.RunE = func(cmd *cobra.Command, _ []string) error {
+					bare, _ := cmd.Flags().GetBool("no-descriptions") // the flag exists
+					script, err := completionScript(cmd.Root(), cmd.Name(), !bare)
+					if err != nil {
+						return err
+					}
+					_, err = io.WriteString(cmd.OutOrStdout(), script)
+					return err
+				}
 			}
 		}
 	}

@@ -31,6 +31,23 @@ const (
 	ExitOverdue     = 8
 )
 
+// ExitMeanings says in short what the exit codes mean. The table of docs/errors.md
+// begins with these words.
+var ExitMeanings = []struct {
+	Code    int
+	Meaning string
+}{
+	{0, "success"},
+	{ExitOther, "any other error"},
+	{ExitUsage, "invalid usage, reference, ARN, region, duration or profile name"},
+	{ExitNotFound, "key, certificate or file not found, or more than one found"},
+	{ExitPIN, "password or PIN missing, incorrect or locked"},
+	{ExitUnavailable, "device or file unavailable, or not supported"},
+	{ExitRefused, "refused by AWS, or by the CA of a renewal"},
+	{ExitUnreachable, "AWS, or the CA of a renewal, unreachable, or another server answered"},
+	{ExitOverdue, "renew failed, and less than a sixth of the life of the certificate is left"},
+}
+
 // An exit is the exit code and the hint of some errors.
 type exit struct {
 	matches func(error) bool

@@ -3,7 +3,6 @@ package front
 import (
 	"slices"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -54,6 +53,14 @@ func groupOf(f *pflag.Flag) FlagGroup {
 // ":" or "=" is a prefix.
 func MarkValues(f *pflag.Flag, values ...string) { annotate(f, flagValues, values) }
 
+// FlagValues returns the values that shells offer for a flag.
+func FlagValues(f *pflag.Flag) []string {
+	if values := f.Annotations[flagValues]; values != nil {
+		return values
+	}
+	return f.Annotations[optionalValues]
+}
+
 // RefuseEmpty makes an empty text an error. It is for flags that restrict what is
 // accepted: without such a flag, because a variable is not set, more would be accepted.
 func RefuseEmpty(fs *pflag.FlagSet, names ...string) {
@@ -62,32 +69,42 @@ func RefuseEmpty(fs *pflag.FlagSet, names ...string) {
 	}
 }
 
-// pathNames are the value names in help texts whose values can be paths.
-var pathNames = []string{"file", "reference", "source", "selector"}
-
-// completeFlags registers the completion of the flag values of cmd: the marked
-// values, or files if the value can be a path, or nothing.
-func completeFlags(cmd *cobra.Command) {
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		values := f.Annotations[flagValues]
-		if values == nil {
-			values = f.Annotations[optionalValues]
-		}
-		directive := cobra.ShellCompDirectiveNoFileComp
-		name, _ := pflag.UnquoteUsage(f)
-		switch {
-		case slices.ContainsFunc(values, isPrefix):
-			directive |= cobra.ShellCompDirectiveNoSpace
-		case values == nil && slices.Contains(pathNames, name):
-			directive = cobra.ShellCompDirectiveDefault
-		}
-		if err := cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive)); err != nil {
-			panic(err) // fails only for unknown and already registered flags
-		}
-	})
+// A FlagSection is a heading of the help and the flags below it.
+type FlagSection struct {
+	Title string
+	Flags []*pflag.Flag
 }
 
-func isPrefix(value string) bool {
-	last := value[len(value)-1]
-	return last == ':' || last == '='
+// FlagSections returns the visible flags of fs in the order of the help. Flags without
+// a group are at the end.
+func FlagSections(fs *pflag.FlagSet) (sections []FlagSection) {
+	byGroup := make(map[FlagGroup][]*pflag.Flag)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			byGroup[groupOf(f)] = append(byGroup[groupOf(f)], f)
+		}
+	})
+	for _, g := range append(slices.Clone(flagGroups), "") {
+		title := string(g)
+		if g == "" {
+			title = "Flags"
+			if len(byGroup) > 1 {
+				title = "Other flags"
+			}
+		}
+		if flags := byGroup[g]; len(flags) > 0 {
+			sections = append(sections, FlagSection{title, flags})
+		}
+	}
+	return sections
+}
+
+// DescribeFlag returns the name of the value of a flag, or "" if it has none, and the
+// description of the flag with its default.
+func DescribeFlag(f *pflag.Flag) (value, text string) {
+	value, text = pflag.UnquoteUsage(f)
+	if !slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue) {
+		text += " (default: " + f.DefValue + ")"
+	}
+	return value, text
 }

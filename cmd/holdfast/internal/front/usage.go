@@ -35,15 +35,19 @@ func usage(cmd *cobra.Command) error {
 	return err
 }
 
-// writeCommands lists the subcommands by group. Subcommands without a group are
-// at the end.
-func writeCommands(b *strings.Builder, cmd *cobra.Command) {
-	width := 0
+// A CommandSection is a heading of the help and the commands below it.
+type CommandSection struct {
+	Title    string
+	Commands []*cobra.Command
+}
+
+// CommandSections returns the visible subcommands of cmd in the order of the help.
+// Those without a group are at the end.
+func CommandSections(cmd *cobra.Command) (sections []CommandSection) {
 	byGroup := make(map[string][]*cobra.Command)
 	for _, c := range cmd.Commands() {
 		if c.IsAvailableCommand() || c.Name() == "help" {
 			byGroup[c.GroupID] = append(byGroup[c.GroupID], c)
-			width = max(width, len(c.Name()))
 		}
 	}
 	ungrouped := "Commands"
@@ -51,37 +55,32 @@ func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 		ungrouped = "Other commands"
 	}
 	for _, g := range append(slices.Clone(cmd.Groups()), &cobra.Group{Title: ungrouped}) {
-		if len(byGroup[g.ID]) == 0 {
-			continue
+		if len(byGroup[g.ID]) > 0 {
+			sections = append(sections, CommandSection{g.Title, byGroup[g.ID]})
 		}
-		fmt.Fprintf(b, "\n%s:\n", g.Title)
-		for _, c := range byGroup[g.ID] {
+	}
+	return sections
+}
+
+func writeCommands(b *strings.Builder, cmd *cobra.Command) {
+	sections, width := CommandSections(cmd), 0
+	for _, s := range sections {
+		for _, c := range s.Commands {
+			width = max(width, len(c.Name()))
+		}
+	}
+	for _, s := range sections {
+		fmt.Fprintf(b, "\n%s:\n", s.Title)
+		for _, c := range s.Commands {
 			fmt.Fprintf(b, "  %-*s  %s\n", width, c.Name(), c.Short)
 		}
 	}
 }
 
-// writeFlags lists the flags by group. Flags without a group are at the end.
 func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
-	byGroup := make(map[FlagGroup][]*pflag.Flag)
-	fs.VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden {
-			byGroup[groupOf(f)] = append(byGroup[groupOf(f)], f)
-		}
-	})
-	for _, g := range append(slices.Clone(flagGroups), "") {
-		flags := byGroup[g]
-		if len(flags) == 0 {
-			continue
-		}
-		if g == "" {
-			g = "Flags"
-			if len(byGroup) > 1 {
-				g = "Other flags"
-			}
-		}
-		fmt.Fprintf(b, "\n%s:\n", g)
-		for _, f := range flags {
+	for _, s := range FlagSections(fs) {
+		fmt.Fprintf(b, "\n%s:\n", s.Title)
+		for _, f := range s.Flags {
 			writeFlag(b, f)
 		}
 	}
@@ -90,7 +89,7 @@ func writeFlags(b *strings.Builder, fs *pflag.FlagSet) {
 // writeFlag writes a flag and its description, to the right if there is space
 // or below.
 func writeFlag(b *strings.Builder, f *pflag.Flag) {
-	name, text := pflag.UnquoteUsage(f)
+	name, text := DescribeFlag(f)
 	left := "  --" + f.Name
 	if f.Shorthand != "" {
 		left = "  -" + f.Shorthand + ", --" + f.Name
@@ -102,10 +101,7 @@ func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	default:
 		left += " " + name
 	}
-	if !slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue) {
-		text += " (default: " + f.DefValue + ")"
-	}
-	lines := wrap(text, columns-textColumn)
+	lines := Wrap(text, columns-textColumn)
 	if utf8.RuneCountInString(left) > textColumn-2 {
 		b.WriteString(left + "\n")
 		left = ""
@@ -116,9 +112,9 @@ func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	}
 }
 
-// wrap breaks text between words into lines of at most width characters. A
+// Wrap breaks text between words into lines of at most width characters. A
 // longer word has a line of its own.
-func wrap(text string, width int) (lines []string) {
+func Wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
 		switch {

@@ -1,0 +1,55 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+)
+
+// make install puts each file where it is looked for, with permissions for everybody.
+func TestInstall(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o022))
+	makeProgram := signertest.Require(t, "make", "make")
+	bin, dest := t.TempDir(), filepath.Join(t.TempDir(), "a folder")
+	install := func() ([]byte, error) {
+		return exec.Command(makeProgram, "-C", "../../../..", "install", "BIN="+bin, "DESTDIR="+dest, "PREFIX=/usr").CombinedOutput()
+	}
+	if out, err := install(); err == nil {
+		t.Errorf("it installs nothing without an error: %s", out)
+	}
+	for _, name := range []string{"holdfast", "holdfast-ecp", "holdfast-pkcs11"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run(filepath.Join(bin, "share"), ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time, the files exist
+		if out, err := install(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{
+		"bin/holdfast":                                  0o755,
+		"bin/holdfast-ecp":                              0o755,
+		"libexec/holdfast/holdfast-pkcs11":              0o755,
+		"share/man/man1/holdfast.1":                     0o644,
+		"share/man/man1/holdfast-ca-issue.1":            0o644,
+		"share/man/man1/holdfast-pkcs11.1":              0o644,
+		"share/bash-completion/completions/holdfast":    0o644,
+		"share/zsh/site-functions/_holdfast":            0o644,
+		"share/fish/vendor_completions.d/holdfast.fish": 0o644,
+		"share/holdfast/holdfast.ps1":                   0o644,
+	} {
+		if info, err := os.Stat(filepath.Join(dest, "usr", name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v %v, want %v", name, info, err, mode)
+		}
+	}
+}
