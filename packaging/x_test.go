@@ -1,0 +1,3 @@
+package main
+
+import _ "github.com/holdfast-dev/holdfast/signer/signertest"
