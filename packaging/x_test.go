@@ -1,3 +1,0 @@
-package main
-
-import _ "github.com/holdfast-dev/holdfast/signer/signertest"
