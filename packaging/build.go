@@ -21,10 +21,10 @@ var versions = []string{
 }
 
 // buildEnv are the settings of the toolchain on which the result depends. They replace
-// those of this process; an empty one would leave that of "go env -w".
+// those of this process. An empty GOFLAGS would leave the flags of "go env -w".
 var buildEnv = []string{
 	"CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0", "GOARM=7", "GO386=sse2",
-	"GOEXPERIMENT=none", "GOFIPS140=off", "GOFLAGS=-buildvcs=auto", "GOWORK=off",
+	"GOEXPERIMENT=", "GOFIPS140=off", "GOFLAGS=-buildvcs=auto", "GOWORK=off",
 }
 
 // goTool returns the Go command in the folder of the repository.
