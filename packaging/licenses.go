@@ -50,12 +50,16 @@ func writeLicenses(ctx context.Context, r *release) error {
 	if err := appendLicenses(&text, "The Go standard library", strings.TrimSpace(string(goroot))); err != nil {
 		return err
 	}
+	args := []string{"list", "-m", "-f", "{{.Dir}}"}
 	for _, m := range modules {
-		dir, err := r.goTool(ctx, nil, "list", "-m", "-f", "{{.Dir}}", m.Path).Output()
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.Path, err)
-		}
-		if err := appendLicenses(&text, m.Path+" "+m.Version, strings.TrimSpace(string(dir))); err != nil {
+		args = append(args, m.Path)
+	}
+	dirs, err := r.goTool(ctx, nil, args...).Output()
+	if err != nil {
+		return err
+	}
+	for i, dir := range strings.Split(strings.TrimSpace(string(dirs)), "\n") {
+		if err := appendLicenses(&text, modules[i].Path+" "+modules[i].Version, dir); err != nil {
 			return err
 		}
 	}
