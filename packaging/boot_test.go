@@ -70,11 +70,14 @@ func TestServiceStarts(t *testing.T) {
 			copyFile(t, filepath.Join("testdata", "check.sh"), m.path("/check.sh"))
 			ca := signertest.NewCA(t, "ca")
 			key := signertest.NewKey(t, "p256")
-			m.create("/etc/ca.pem", string(signertest.CertPEM(ca.Cert)))
-			m.create("/etc/pki/cert.pem", string(signertest.CertPEM(ca.Issue(t, key, nil))))
-			m.create("/etc/pki/key.pem", string(signertest.KeyPEM(t, key)))
+			m.write("/etc/ca.pem", string(signertest.CertPEM(ca.Cert)))
+			m.write("/etc/pki/cert.pem", string(signertest.CertPEM(ca.Issue(t, key, nil))))
+			m.write("/etc/pki/key.pem", string(signertest.KeyPEM(t, key)))
+			if err := os.Chmod(m.path("/etc/pki/key.pem"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			for name, text := range bootFiles {
-				m.create(name, text)
+				m.write(name, text)
 			}
 			m.run("systemctl", "enable", "holdfast.socket")
 			boot(t, m)
@@ -151,15 +154,4 @@ func newCgroup(t *testing.T) (*os.File, error) {
 		return f, err
 	}
 	return nil, errors.New("there are no control groups of version 2")
-}
-
-// create is write for a file in a new folder, which only root can read.
-func (m machine) create(name, text string) {
-	m.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(m.path(name)), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.WriteFile(m.path(name), []byte(text), 0o600); err != nil {
-		m.t.Fatal(err)
-	}
 }

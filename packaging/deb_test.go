@@ -70,6 +70,9 @@ func (m machine) path(name string) string { return filepath.Join(m.root, name) }
 
 func (m machine) write(name, text string) {
 	m.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(m.path(name)), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
 	if err := os.WriteFile(m.path(name), []byte(text), 0o644); err != nil {
 		m.t.Fatal(err)
 	}
@@ -219,7 +222,8 @@ func TestRPM(t *testing.T) {
 	program := signertest.Require(t, "rpm", "rpm")
 	m := newMachine(t, "bookworm")
 	rpm := func(args ...string) string {
-		out, err := exec.Command(program, append([]string{"--root", m.root, "--nodeps"}, args...)...).CombinedOutput()
+		const script = `mount -t proc proc "$1/proc" && exec "$0" --root "$@"`
+		out, err := exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, program, m.root, "--nodeps"}, args...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("rpm %q: %v\n%s", args, err, out)
 		}

@@ -20,4 +20,4 @@ done
 mkdir -p outside
 pivot_root . outside
 umount -l /outside
-exec env -i container=test chroot . /lib/systemd/systemd --unit=check.target
+exec env -i PATH="$PATH" container=test chroot . /lib/systemd/systemd --unit=check.target
