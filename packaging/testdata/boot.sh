@@ -20,4 +20,5 @@ done
 mkdir -p outside
 pivot_root . outside
 umount -l /outside
+mount --make-rshared / # or no service sees its credentials
 exec env -i PATH="$PATH" container=test chroot . /lib/systemd/systemd --unit=check.target

@@ -1,5 +1,4 @@
-# Asks holdfast.service, which systemd has started, for its state. Each line of the result
-# is NAME=VALUE.
+# Asks holdfast.service, which systemd has started, for its state.
 systemctl show holdfast.service -p ActiveState -p User -p NRestarts
 pid=$(systemctl show -P MainPID holdfast.service)
 sed -n 's/^NoNewPrivs:\t/NoNewPrivs=/p; s/^Seccomp:\t/Seccomp=/p; s/^CapEff:\t/CapEff=/p' "/proc/$pid/status"
@@ -13,3 +12,4 @@ echo "Credentials=$(grep -c AccessKeyId <&3)"
 stat -c 'Token=%a %U' /run/holdfast/serve-127.0.0.1-9911.token
 systemctl reload holdfast.service && echo Reload=done
 systemctl show holdfast.service -p ActiveState | sed s/^/AfterReload/
+journalctl --no-pager -o cat -u holdfast.service -u emulator.service >&2
