@@ -78,7 +78,7 @@ func run(ctx context.Context) error {
 	return r.make(ctx)
 }
 
-// make does all steps. It leaves r.out as it was if one fails.
+// make does all steps. The folder r.out exists afterwards only if none fails.
 func (r *release) make(ctx context.Context) (err error) {
 	if _, err := os.Stat(r.out); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s exists", r.out)
