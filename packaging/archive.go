@@ -47,12 +47,12 @@ func (r *release) archiveFiles(t target) ([]file, error) {
 	for _, name := range t.programs() {
 		files = append(files, file{name: name + t.suffix(), mode: 0o755, source: r.program(t, name)})
 	}
-	folders := map[string]string{"completions": filepath.Join(r.work, "completions", "*"), "man/man1": filepath.Join(r.work, "man", "*.1")}
+	folders := map[string]string{"completions": filepath.Join(r.work, "completions"), "man/man1": filepath.Join(r.work, "man")}
 	if t.os == "linux" {
-		folders["deployment"] = filepath.Join(r.root, "docs", "deployment", "*")
+		folders["deployment"] = filepath.Join(r.root, "docs", "deployment")
 	}
-	for folder, pattern := range folders {
-		more, err := glob(pattern, folder)
+	for folder, dir := range folders {
+		more, err := list(dir, "", folder)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -44,12 +45,18 @@ func (r *release) generate(name string, data []byte) (string, error) {
 	return path, os.WriteFile(path, data, 0o644)
 }
 
-// glob returns the files of a folder as files of another one.
-func glob(pattern, folder string) ([]file, error) {
-	paths, err := filepath.Glob(pattern)
-	var files []file
-	for _, p := range paths {
-		files = append(files, file{name: path.Join(folder, filepath.Base(p)), mode: 0o644, source: p})
+// list returns the files of a folder on this machine, whose names end with a suffix, as
+// files of another one. A folder that does not exist has none.
+func list(dir, suffix, folder string) ([]file, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	return files, err
+	var files []file
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			files = append(files, file{name: path.Join(folder, e.Name()), mode: 0o644, source: filepath.Join(dir, e.Name())})
+		}
+	}
+	return files, nil
 }

@@ -104,7 +104,7 @@ func packageContent(f file, r *release) *files.Content {
 // packageFiles returns the files of a package. holdfast finds the helper in libexec.
 func (r *release) packageFiles(t target, f format) ([]file, error) {
 	deployment := filepath.Join(r.root, "docs", "deployment")
-	list := []file{
+	content := []file{
 		{name: "usr/bin/holdfast", mode: 0o755, source: r.program(t, "holdfast")},
 		{name: "usr/bin/holdfast-ecp", mode: 0o755, source: r.program(t, "holdfast-ecp")},
 		{name: "usr/share/doc/holdfast/copyright", mode: 0o644, source: r.copyright()},
@@ -118,21 +118,21 @@ func (r *release) packageFiles(t target, f format) ([]file, error) {
 		{name: "etc/holdfast/roles.toml", mode: 0o644, source: filepath.Join(deployment, "roles.toml"), config: true},
 	}
 	if t.helper {
-		list = append(list, file{name: "usr/libexec/holdfast/holdfast-pkcs11", mode: 0o755, source: r.program(t, "holdfast-pkcs11")})
+		content = append(content, file{name: "usr/libexec/holdfast/holdfast-pkcs11", mode: 0o755, source: r.program(t, "holdfast-pkcs11")})
 	}
 	units, err := r.units(deployment)
 	if err != nil {
 		return nil, err
 	}
 	manual, err := r.manual()
-	return append(append(list, units...), manual...), err
+	return append(append(content, units...), manual...), err
 }
 
 // units returns the units of systemd, which start the program of the package.
 func (r *release) units(deployment string) ([]file, error) {
 	var units []file
 	for _, kind := range []string{"service", "socket", "timer"} {
-		found, err := glob(filepath.Join(deployment, "*."+kind), "usr/lib/systemd/system")
+		found, err := list(deployment, "."+kind, "usr/lib/systemd/system")
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (r *release) units(deployment string) ([]file, error) {
 
 // manual returns the compressed manual pages.
 func (r *release) manual() ([]file, error) {
-	pages, err := glob(filepath.Join(r.work, "man", "*.1"), "usr/share/man/man1")
+	pages, err := list(filepath.Join(r.work, "man"), ".1", "usr/share/man/man1")
 	if err != nil {
 		return nil, err
 	}
