@@ -24,7 +24,7 @@ var all = os.Getenv("HOLDFAST_RELEASE") == "all"
 
 // built returns the folder with the files of a release, which script/release has built
 // in a clone of the commit that is checked out.
-var built = sync.OnceValues(func() (string, error) { return build("a", nil) })
+var built = sync.OnceValues(func() (string, error) { return build("..", "a", nil) })
 
 // scratch is the folder of the clones, which TestMain removes.
 var scratch string
@@ -40,10 +40,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build clones the repository into a folder of scratch and builds a release there.
-func build(name string, env []string) (string, error) {
+// build clones a repository into a folder of scratch and builds a release there.
+func build(repository, name string, env []string) (string, error) {
 	clone := filepath.Join(scratch, name)
-	if out, err := exec.Command("git", "clone", "-q", "..", clone).CombinedOutput(); err != nil {
+	if out, err := exec.Command("git", "clone", "-q", repository, clone).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("git clone: %w\n%s", err, out)
 	}
 	cmd := exec.Command(filepath.Join(clone, "script", "release"))
@@ -82,7 +82,7 @@ func find(t *testing.T, suffix string) string {
 // settings of the user, and compares every byte.
 func TestReproducible(t *testing.T) {
 	first := dist(t)
-	second, err := build(strings.Repeat("another-folder", 5), []string{"TZ=Asia/Tokyo", "LANG=C.UTF-8", "GO386=softfloat", "GOARM=5", "GOFLAGS=-buildvcs=false", "USER=nobody"})
+	second, err := build(filepath.Dir(first), strings.Repeat("another-folder", 5), []string{"TZ=Asia/Tokyo", "LANG=C.UTF-8", "GO386=softfloat", "GOARM=5", "GOFLAGS=-buildvcs=false", "USER=nobody"})
 	if err != nil {
 		t.Fatal(err)
 	}
