@@ -8,7 +8,7 @@ SOAKTIME ?= 10m
 BIN ?= bin
 PREFIX ?= /usr/local
 
-.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static fuzz bench bench-serve mutate-keychain chaos soak
+.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak
 
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
 	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast
@@ -59,6 +59,15 @@ vulncheck: ## lists the known vulnerabilities that affect this code
 
 static: ## builds a static binary and the helper holdfast-pkcs11 for each platform
 	@script/build-all
+
+release: ## builds the archives, packages and the image of a release into dist; see docs/releasing.md
+	@script/release
+
+test-release: ## builds every file of a release twice, and installs and starts them
+	@HOLDFAST_RELEASE=all script/test-release
+
+sign-release: build ## signs the checksums in dist with the key PRIVATE_KEY and its CERTIFICATE, which can be in a token
+	@script/sign-release "$(CERTIFICATE)" "$(PRIVATE_KEY)"
 
 fuzz: ## runs each fuzz target for FUZZTIME
 	@script/fuzz $(FUZZTIME)
