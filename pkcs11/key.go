@@ -130,7 +130,7 @@ func openModule(cfg Config) (*sharedModule, error) { return loaded.find(cfg) }
 func (m *modules) find(cfg Config) (*sharedModule, error) {
 	isolation := cfg.isolation()
 	path, pathErr := cfg.modulePath()
-	if pathErr != nil && cfg.namesModule() {
+	if pathErr != nil && cfg.namesModule() && isolation != IsolationOff {
 		return nil, pathErr
 	}
 	program, err := helperFor(isolation)
