@@ -67,7 +67,7 @@ func run(ctx context.Context) error {
 		return errors.New("SOURCE_DATE_EPOCH is not set to a time in seconds")
 	}
 	r := &release{version: os.Getenv("HOLDFAST_VERSION"), time: time.Unix(epoch, 0).UTC()}
-	if err := checkVersion(r.version); err != nil {
+	if err := refuseVersion(r.version); err != nil {
 		return err
 	}
 	if r.root, err = filepath.Abs(*root); err != nil {
@@ -84,9 +84,9 @@ func run(ctx context.Context) error {
 
 var versionForm = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$`)
 
-// checkVersion refuses a version that would be a path or a flag of the linker. "" is that
+// refuseVersion refuses a version that would be a path or a flag of the linker. "" is that
 // of the repository.
-func checkVersion(version string) error {
+func refuseVersion(version string) error {
 	if version != "" && !versionForm.MatchString(version) {
 		return fmt.Errorf("HOLDFAST_VERSION is %q, not a version such as v0.1.0", version)
 	}
