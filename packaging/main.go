@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +67,9 @@ func run(ctx context.Context) error {
 		return errors.New("SOURCE_DATE_EPOCH is not set to a time in seconds")
 	}
 	r := &release{version: os.Getenv("HOLDFAST_VERSION"), time: time.Unix(epoch, 0).UTC()}
+	if err := refuseVersion(r.version); err != nil {
+		return err
+	}
 	if r.root, err = filepath.Abs(*root); err != nil {
 		return err
 	}
@@ -76,6 +80,17 @@ func run(ctx context.Context) error {
 		return err
 	}
 	return r.make(ctx)
+}
+
+var versionForm = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$`)
+
+// refuseVersion refuses a version that would be a path or a flag of the linker. "" is that
+// of the repository.
+func refuseVersion(version string) error {
+	if version != "" && !versionForm.MatchString(version) {
+		return fmt.Errorf("HOLDFAST_VERSION is %q, not a version such as v0.1.0", version)
+	}
+	return nil
 }
 
 // make does all steps. The folder r.out exists afterwards only if none fails.

@@ -184,6 +184,7 @@ func (d *dialog) send(t token, session, user uint, pin []byte, risky, old bool) 
 	err := loginError(t.mod.login(session, user, pin))
 	if end := (*endedError)(nil); errors.As(err, &end) && end.sent {
 		y.lose(pin)
+		err = &lostLoginError{err}
 	}
 	y.used = y.used || errors.Is(err, errLogin)
 	if err == nil {
@@ -267,6 +268,19 @@ type countedError struct{ err error }
 
 func (e *countedError) Error() string   { return errLogin.Error() + ": " + e.err.Error() }
 func (e *countedError) Unwrap() []error { return []error{errLogin, e.err, signer.ErrTryCounted} }
+
+// A lostLoginError is an error of C_Login that ended the helper process of the module. The
+// token has perhaps counted a try, so that nothing repeats the login by itself: neither
+// this process nor one that a service manager starts instead.
+type lostLoginError struct{ err error }
+
+func (e *lostLoginError) Error() string {
+	return e.err.Error() + "; it is not known whether the PIN was right"
+}
+
+func (e *lostLoginError) Unwrap() []error {
+	return []error{e.err, signer.ErrPINRequired, signer.ErrTryCounted}
+}
 
 // quote escapes control characters in text from a token.
 func quote(s string) string { return fmt.Sprintf("%q", s) }

@@ -187,10 +187,14 @@ func GuardPage(next http.Handler) http.Handler {
 
 // fromOtherPage reports whether a browser sends a request for a page of another origin.
 func fromOtherPage(r *http.Request) bool {
-	site := r.Header.Get("Sec-Fetch-Site")
-	return has(r, "Origin") && r.Header.Get("Origin") != "http://"+r.Host ||
-		has(r, "Sec-Fetch-Site") && site != "none" && site != "same-origin"
+	own := func(value string) bool { return value == "http://"+r.Host }
+	direct := func(value string) bool { return value == "none" || value == "same-origin" }
+	return has(r, "Origin") && !only(r.Header["Origin"], own) ||
+		has(r, "Sec-Fetch-Site") && !only(r.Header["Sec-Fetch-Site"], direct)
 }
+
+// only reports whether there is one value, and it is good. A browser sends no more.
+func only(values []string, good func(string) bool) bool { return len(values) == 1 && good(values[0]) }
 
 // FromThisMachine reports whether the client of a request runs on this machine: it has
 // a loopback address, or the address at which it reached the server.

@@ -56,6 +56,8 @@ func TestServerWithPage(t *testing.T) {
 		"Host: pod.internal":                                                    200,
 		"Host: localhost\r\nSec-Fetch-Site: cross-site":                         403,
 		"Host: localhost\r\nOrigin: http://evil.example":                        403,
+		"Host: localhost\r\nOrigin: http://localhost\r\nOrigin: null":           403,
+		"Host: localhost\r\nSec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site": 403,
 		"Host: localhost\r\nX-Forwarded-For: 127.0.0.1":                         403,
 		"Host: evil.example":                                                    403,
 		"Host: evil.example\r\nSec-Fetch-Site: none":                            403,

@@ -50,7 +50,7 @@ func TestOutputs(t *testing.T) {
 
 	force := func(signature string) []string { return with(signApp, "--force", "--signature", signature) }
 	for name, data := range map[string][]byte{
-		"a certificate": f.read("cert.pem"), "a key": f.read("key.pem"), "a long file": make([]byte, 8<<10+1), "text": []byte("dGV4dA==\n"),
+		"a certificate": f.read("cert.pem"), "a key": f.read("key.pem"), "a long file": make([]byte, 8<<10+1), "base64": []byte("dGV4dA==\n"), "text": []byte("my notes, à part\n"),
 	} {
 		f.write("kept", data)
 		f.bad(front.ExitOther, force("kept"), "kept: contains something other than a signature, and is not replaced")

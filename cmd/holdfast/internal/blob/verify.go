@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -157,8 +159,8 @@ func readSignature(ctx context.Context, path string) ([]byte, error) {
 	return data, nil
 }
 
-// textForm names the form of a text that contains a signature; "": data are no text
-// of a known form. Raw bytes are text by chance with a probability below 2^-100.
+// textForm names the form of a text, which can contain a signature; "": data are no
+// text. Raw bytes are text by chance with a probability below 2^-80.
 func textForm(data []byte) string {
 	text := bytes.Join(bytes.Fields(data), nil)
 	switch {
@@ -172,6 +174,10 @@ func textForm(data []byte) string {
 	}
 	if _, err := base64.StdEncoding.Decode(make([]byte, len(text)), text); err == nil {
 		return "base64"
+	}
+	isOther := func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) && !unicode.IsSpace(r) }
+	if !bytes.ContainsFunc(data, isOther) {
+		return "text"
 	}
 	return ""
 }

@@ -62,7 +62,11 @@ func (a App) complete(cmd *cobra.Command, f *pflag.Flag, name, typed string) ([]
 	case isPath || values != nil:
 		for _, prefix := range pathPrefixes {
 			if path, ok := strings.CutPrefix(typed, prefix); ok && (isPath || slices.Contains(values, prefix)) {
-				return paths(prefix, path), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+				found := paths(prefix, path)
+				if more := common(found, typed); more != "" {
+					found = []string{more}
+				}
+				return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 			}
 		}
 	}
@@ -71,13 +75,20 @@ func (a App) complete(cmd *cobra.Command, f *pflag.Flag, name, typed string) ([]
 			values = a.offered(cmd.Context(), o, cmd.Flags(), f.Name, typed)
 		}
 	}
-	values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, typed) })
+	given := make(map[string]bool) // of two equal values bash would insert their descriptions
+	values = slices.DeleteFunc(slices.Clone(values), func(v string) bool {
+		value, _, _ := strings.Cut(v, "\t")
+		again := given[value]
+		given[value] = true
+		return again || !strings.HasPrefix(v, typed)
+	})
 	if isPath && (len(values) == 0 || len(paths("", typed)) > 0) {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
 	directive := cobra.ShellCompDirectiveNoFileComp
-	if more := commonPrefix(values); len(values) > 1 && strings.ContainsAny(more, shellSpecial) && more != typed {
-		values, directive = []string{more}, directive|cobra.ShellCompDirectiveNoSpace
+	if more := common(values, typed); more != "" {
+		values = []string{more}
+		directive |= cobra.ShellCompDirectiveNoSpace
 	}
 	if slices.ContainsFunc(values, isPrefix) {
 		directive |= cobra.ShellCompDirectiveNoSpace
@@ -93,10 +104,20 @@ func (a App) offered(ctx context.Context, o Offer, fs *pflag.FlagSet, flag, type
 	return texts
 }
 
-// shellSpecial are the characters in references that shells interpret. If several
-// values begin alike, bash inserts their common beginning without quotes. Only a single
-// value gets them, so the common beginning is offered first, alone.
-const shellSpecial = ";&?"
+// shellSpecial are the characters that shells interpret. They are in references and in
+// names of files, and "$(" begins a command. If several values begin alike, bash inserts
+// their common beginning without quotes. Only a single value gets them, so the common
+// beginning is offered first, alone.
+const shellSpecial = " !\"#$&'()*;<>?[\\]^`{|}~"
+
+// common returns the beginning that several values have in common, if it is longer than
+// what is typed and shells interpret a part of it, and otherwise "".
+func common(values []string, typed string) string {
+	if more := commonPrefix(values); len(values) > 1 && strings.ContainsAny(more, shellSpecial) && more != typed {
+		return more
+	}
+	return ""
+}
 
 // commonPrefix returns what all values begin with, without their descriptions.
 func commonPrefix(values []string) (prefix string) {
@@ -118,7 +139,7 @@ func paths(prefix, path string) (found []string) {
 	files, _ := os.ReadDir(filepath.Clean(dir)) // a folder that cannot be read has no files
 	for _, file := range files {
 		name := file.Name()
-		if !strings.HasPrefix(name, start) || start == "" && strings.HasPrefix(name, ".") {
+		if !strings.HasPrefix(name, start) || start == "" && strings.HasPrefix(name, ".") || OneLine(name) != name {
 			continue
 		}
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {

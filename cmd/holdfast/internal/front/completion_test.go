@@ -46,7 +46,7 @@ func TestWrongParts(t *testing.T) {
 func TestComplete(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	for _, name := range []string{"pin", "app.pem", ".hidden"} {
+	for _, name := range []string{"pin", "app.pem", ".hidden", ".$(run)1", ".$(run)2"} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +71,7 @@ func TestComplete(t *testing.T) {
 			"pk":  {"pkcs11:"},
 			"x:":  {"x:a;b=1\tfirst", "x:a;b=2\tsecond"},
 			"y:":  {"y:a", "y:b"},
+			"s:":  {"s:a;b\tCN=first", "s:a;b\tCN=second"},
 			"x:a": {"x:a;b=1", "z:other"},
 		}[typed]
 	}}}
@@ -96,11 +97,14 @@ func TestComplete(t *testing.T) {
 		{"key", "x:", []string{"x:a;b="}, noSpace},
 		{"key", "x:a", []string{"x:a;b=1"}, space},
 		{"key", "y:", []string{"y:a", "y:b"}, space},
+		{"key", "s:", []string{"s:a;b\tCN=first"}, space},
+		{"source", "file:.$", []string{"file:.$(run)"}, noSpace},
+		{"source", "file:.$(run)", []string{"file:.$(run)1", "file:.$(run)2"}, noSpace},
 		{"source", "", []string{"file:", "env:", "prompt"}, noSpace},
 		{"source", "p", []string{"prompt"}, space},
 		{"source", "file:", []string{"file:app" + sep, "file:app.pem", "file:pin"}, noSpace},
 		{"source", "file:app/", nil, noSpace},
-		{"source", "file:.", []string{"file:.hidden"}, noSpace},
+		{"source", "file:.h", []string{"file:.hidden"}, noSpace},
 		{"source", "file:none/x", nil, noSpace},
 		{"name", "", nil, space},
 	} {
