@@ -10,10 +10,12 @@ PREFIX ?= /usr/local
 
 .PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak
 
+# Holdfast refuses a helper that others can replace, also in a bin that existed before.
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
-	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast
-	$(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast-ecp
+	umask 022 && $(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast
+	umask 022 && $(GO) build -trimpath -tags netgo,osusergo $${HOLDFAST_VERSION:+"-ldflags=-X=github.com/holdfast-dev/holdfast/cmd/holdfast-ecp/internal/ecp.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast-ecp
 	umask 022 && CGO_ENABLED=0 $(GO) build -trimpath $${HOLDFAST_VERSION:+"-ldflags=-X=main.version=$$HOLDFAST_VERSION"} -o $(BIN)/ ./cmd/holdfast-pkcs11
+	chmod go-w $(BIN) $(BIN)/holdfast $(BIN)/holdfast-ecp $(BIN)/holdfast-pkcs11
 
 share: ## writes the manual pages and the completions of the shells into bin/share
 	rm -rf $(BIN)/share

@@ -9,13 +9,16 @@ import (
 	"path/filepath"
 )
 
-// writeChecksums writes SHA256SUMS, which sha256sum reads.
+// checksums is the file with the checksums of all others, which sha256sum reads.
+const checksums = "SHA256SUMS"
+
+// writeChecksums writes the last file of a release.
 func writeChecksums(_ context.Context, r *release) error {
 	files, err := tree(r.out)
 	if err != nil {
 		return err
 	}
-	return writeTo(filepath.Join(r.out, "SHA256SUMS"), func(w io.Writer) error {
+	return writeTo(filepath.Join(r.out, checksums), func(w io.Writer) error {
 		for _, f := range files {
 			data, err := os.ReadFile(f.source)
 			if err != nil {

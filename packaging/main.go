@@ -1,6 +1,6 @@
 // Command packaging builds the files of a release: archives, packages for Debian and
 // for RPM, an image, the list of what is in them, and checksums. Nothing in them depends
-// on the machine, its clock or the path of the clone, so that everybody who builds a
+// on the machine, its clock or the path of the clone, so that anyone who builds a
 // commit with the same release of Go gets the same bytes.
 //
 // script/release runs it; docs/releasing.md describes the files.
@@ -56,7 +56,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	root := flag.String("root", "..", "`folder` of the repository")
-	out := flag.String("out", "", "new `folder` for the results")
+	out := flag.String("out", "", "`folder` for the results; those of an older release are replaced")
 	names := flag.String("targets", "", "`list` of targets, such as linux/amd64,linux/arm64; all by default")
 	flag.Parse()
 	if *out == "" || flag.NArg() > 0 {
@@ -93,10 +93,10 @@ func refuseVersion(version string) error {
 	return nil
 }
 
-// make does all steps. The folder r.out exists afterwards only if none fails.
+// make does all steps. The folder r.out is as it was before if one fails.
 func (r *release) make(ctx context.Context) (err error) {
-	if _, err := os.Stat(r.out); !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s exists", r.out)
+	if err := replaceable(r.out); err != nil {
+		return err
 	}
 	final := r.out
 	r.out = final + ".new"
@@ -116,7 +116,25 @@ func (r *release) make(ctx context.Context) (err error) {
 			return errors.Join(fmt.Errorf("%s: %w", step.name, err), os.RemoveAll(r.out))
 		}
 	}
+	if err := os.RemoveAll(final); err != nil {
+		return err
+	}
 	return os.Rename(r.out, final)
+}
+
+// replaceable returns an error for a folder that has files, but not those of a release.
+func replaceable(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(folder, checksums)); err != nil {
+		return fmt.Errorf("%s has files that are not of a release; remove it, or name another folder: %w", folder, err)
+	}
+	return nil
 }
 
 // name returns the name of a result, such as holdfast_0.1.0_linux_amd64.tar.gz.

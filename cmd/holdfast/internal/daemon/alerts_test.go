@@ -39,7 +39,7 @@ func TestAlertRules(t *testing.T) {
 	if len(found) < 10 {
 		t.Fatalf("%d rules", len(found))
 	}
-	metric := regexp.MustCompile(`\bholdfast_[a-z_]+`)
+	metric := regexp.MustCompile(`\bholdfast_[a-z0-9_]+`)
 	label := regexp.MustCompile(`(?:{{ \$labels\.|[{,] ?)([a-z]+)(?:=| }})`)
 	foreign := []string{"instance", "job"} // Prometheus adds these
 	for _, rule := range found {

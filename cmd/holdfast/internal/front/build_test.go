@@ -47,6 +47,11 @@ func TestVersionIsQuoted(t *testing.T) {
 	if err := os.WriteFile(bin+"/go", []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"holdfast", "holdfast-ecp", "holdfast-pkcs11"} { // this go builds nothing
+		if err := os.WriteFile(filepath.Join(bin, name), nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const version = `v1 "x"; exit 1`
 	for want, args := range map[string][]string{
 		"-ldflags=-X=":    {"make", "build"},
@@ -55,7 +60,7 @@ func TestVersionIsQuoted(t *testing.T) {
 		signertest.Require(t, args[0], args[0])
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = "../../../.."
-		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GO=go", "MAKEFLAGS=", "HOLDFAST_VERSION="+version)
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GO=go", "BIN="+bin, "MAKEFLAGS=", "HOLDFAST_VERSION="+version)
 		out, err := cmd.CombinedOutput()
 		for _, variable := range []string{reflect.TypeFor[Build]().PkgPath() + ".version", "main.version"} {
 			if line := "\n" + want + variable + "=" + version + "\n"; err != nil || !strings.Contains(string(out), line) {

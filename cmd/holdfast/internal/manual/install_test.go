@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,34 @@ func TestInstall(t *testing.T) {
 	} {
 		if info, err := os.Stat(filepath.Join(dest, "usr", name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v, want %v", name, info, err, mode)
+		}
+	}
+}
+
+// make build makes a folder in which only its owner can replace the programs, whatever the
+// umask and the mode of an older folder are.
+func TestBuildIsNotWritableByOthers(t *testing.T) {
+	makeProgram := signertest.Require(t, "make", "make")
+	bin := filepath.Join(t.TempDir(), "bin")
+	compiler := filepath.Join(t.TempDir(), "go") // writes an empty program, as "go build -o DIR/ PACKAGE" does
+	script := "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\nmkdir -p \"$2\" && : >\"$2${3##*/}\"\n"
+	if err := os.WriteFile(compiler, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Umask(syscall.Umask(0o002))
+	for _, older := range []os.FileMode{0, 0o775, 0o777} {
+		if older != 0 {
+			if err := errors.Join(os.Chmod(bin, older), os.Chmod(filepath.Join(bin, "holdfast-pkcs11"), older)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out, err := exec.Command(makeProgram, "-C", "../../../..", "build", "BIN="+bin, "GO="+compiler).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, name := range []string{"", "holdfast", "holdfast-ecp", "holdfast-pkcs11"} {
+			if info, err := os.Stat(filepath.Join(bin, name)); err != nil || info.Mode().Perm()&0o022 != 0 {
+				t.Errorf("bin/%s: %v %v; the older mode was %v", name, info, err, older)
+			}
 		}
 	}
 }
