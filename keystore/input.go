@@ -19,7 +19,6 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/await"
-	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -111,7 +110,6 @@ func readFile(ctx context.Context, path string, limit int64) ([]byte, fs.FileMod
 		mode fs.FileMode
 	}
 	c, inTime, err := await.InGrace(ctx, readGrace, func() (c contents, err error) {
-		stack.Grow()
 		c.data, c.mode, err = readFileNow(ctx, path, limit)
 		return c, err
 	}, func(c contents) { clear(c.data) })

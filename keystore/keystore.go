@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
@@ -91,22 +92,25 @@ func (o Options) Time() time.Time {
 // concurrent use.
 type Store struct {
 	backends []Backend
-	scheme   map[string]Backend
+	schemes  func() map[string]Backend
 }
 
-// New returns a Store with the given backends. It panics if two of them have
-// the same scheme, because that is a programming error.
+// New returns a Store with the given backends. If two of them have the same scheme, the
+// first call of a method that needs the schemes panics, because that is a programming
+// error. New itself calls no method of a backend.
 func New(backends ...Backend) *Store {
-	s := &Store{backends, make(map[string]Backend)}
-	for _, b := range backends {
-		for _, name := range b.Schemes() {
-			if other, ok := s.scheme[name]; ok {
-				panic(fmt.Sprintf("keystore: scheme %q belongs to both %s and %s", name, other.Name(), b.Name()))
+	return &Store{backends, sync.OnceValue(func() map[string]Backend {
+		scheme := make(map[string]Backend)
+		for _, b := range backends {
+			for _, name := range b.Schemes() {
+				if other, ok := scheme[name]; ok {
+					panic(fmt.Sprintf("keystore: scheme %q belongs to both %s and %s", name, other.Name(), b.Name()))
+				}
+				scheme[name] = b
 			}
-			s.scheme[name] = b
 		}
-	}
-	return s
+		return scheme
+	})}
 }
 
 // Open opens the key that ref names. The caller closes the Signer. An error is
@@ -145,7 +149,7 @@ func (s *Store) certificates(ctx context.Context, ref Ref, call Call) ([]*x509.C
 // variable or standard input, a [PEMClaimer] of one of its PEM blocks comes
 // first, also if they are encoded once more, as in base64.
 func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error) {
-	b, ok := s.scheme[ref.Scheme]
+	b, ok := s.schemes()[ref.Scheme]
 	if !ok {
 		return nil, s.unknownScheme(ref)
 	}
@@ -172,13 +176,13 @@ func (s *Store) unknownScheme(ref Ref) error {
 		return &RefError{"", errEmpty}
 	}
 	hint := fmt.Sprintf("if this is the name of a file, write ./%s:…", ref.Scheme)
-	for scheme := range s.scheme {
+	for scheme := range s.schemes() {
 		if plain(scheme) == plain(ref.Scheme) {
 			hint = "did you mean " + scheme + ":?"
 		}
 	}
 	return &RefError{ref.String(), signer.WithHint(
-		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.scheme)), ", ")),
+		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.schemes())), ", ")),
 		hint)}
 }
 

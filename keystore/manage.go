@@ -10,7 +10,7 @@ import (
 // backendWith returns the backend of ref if it has the capability C. Otherwise
 // the error wraps [errors.ErrUnsupported].
 func backendWith[C Backend](s *Store, op string, ref Ref) (c C, err error) {
-	b, ok := s.scheme[ref.Scheme]
+	b, ok := s.schemes()[ref.Scheme]
 	if !ok {
 		return c, s.unknownScheme(ref)
 	}

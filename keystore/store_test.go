@@ -114,7 +114,7 @@ func TestStoreChoosesByPEM(t *testing.T) {
 	}
 }
 
-func TestNewPanicsOnDuplicateScheme(t *testing.T) {
+func TestDuplicateSchemePanics(t *testing.T) {
 	for _, backends := range [][]keystore.Backend{
 		{newBackend("a", "x"), newBackend("b", "y", "x")},
 		{newBackend("a", "x", "x")},
@@ -125,7 +125,7 @@ func TestNewPanicsOnDuplicateScheme(t *testing.T) {
 					t.Errorf("%d backends with one scheme: no panic", len(backends))
 				}
 			}()
-			keystore.New(backends...)
+			_, _ = keystore.New(backends...).Open(t.Context(), refOf(t, "x:y"), keystore.Options{})
 		}()
 	}
 }

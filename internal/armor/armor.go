@@ -41,14 +41,17 @@ func Decode(data []byte) (result []byte, isBase64 bool) {
 		}
 		inner, decoded = trimMark(next), true
 	}
-	if _, more := layer(inner); decoded && (more || !isKnown(inner)) {
-		return data, false
+	if decoded {
+		if _, more := layer(inner); more || !isKnown(inner) {
+			return data, false
+		}
+		_, isBase64 = decodeBase64(data)
+		isBase64 = isBase64 && !bytes.ContainsAny(data, "-_")
 	}
 	if bytes.Contains(inner, pemBegin) {
 		inner = restoreLineEnds(inner)
 	}
-	_, isBase64 = decodeBase64(data)
-	return inner, decoded && isBase64 && !bytes.ContainsAny(data, "-_")
+	return inner, isBase64
 }
 
 // Text returns text in UTF-8 without a byte order mark. It accepts UTF-16 and UTF-32.

@@ -6,6 +6,8 @@ package await
 import (
 	"context"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/stack"
 )
 
 // Result calls f and returns its result, or returns the cause of ctx if ctx
@@ -31,10 +33,10 @@ func InGrace[T any](ctx context.Context, grace time.Duration, f func() (T, error
 		err   error
 	}
 	done := make(chan result, 1)
-	go func() {
+	launch(func() {
 		value, err := f()
 		done <- result{value, err}
-	}()
+	})
 	select {
 	case r := <-done:
 		return r.value, true, r.err
@@ -57,6 +59,18 @@ func InGrace[T any](ctx context.Context, grace time.Duration, f func() (T, error
 		}()
 	}
 	return value, false, context.Cause(ctx)
+}
+
+// launch runs f in a goroutine with room on its stack. It is not a part of a generic
+// function, of which each type has a copy: the runtime reads the tables of the first
+// function of a goroutine, so that each copy costs page faults.
+//
+//go:noinline
+func launch(f func()) {
+	go func() {
+		stack.Grow()
+		f()
+	}()
 }
 
 // WithGrace returns a context that ends grace after ctx ends, with the cause of

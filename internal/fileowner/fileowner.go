@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,15 +68,14 @@ func check(path string, owner func(folder string) (uid int, known bool)) error {
 		}
 		path = dir + "/" + path // not cleaned
 	}
+	var checked []string // with all folders above them
 	for _, start := range append([]string{filepath.Clean(path)}, places(path)...) {
-		for folder := start; ; folder = filepath.Dir(folder) {
+		for folder := start; !slices.Contains(checked, folder); folder = filepath.Dir(folder) {
+			checked = append(checked, folder)
 			if info, err := os.Stat(folder); err == nil && info.IsDir() {
 				if uid, known := owner(folder); known && uid != 0 {
 					return &ForeignError{path, folder, uid}
 				}
-			}
-			if folder == filepath.Dir(folder) {
-				break
 			}
 		}
 	}

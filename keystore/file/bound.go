@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
-	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -24,10 +23,7 @@ func bounded[T any](ctx context.Context, f func() (T, error), late func(T)) (non
 	case ctx.Err() != nil:
 		return none, context.Cause(ctx)
 	}
-	value, inTime, err := await.InGrace(ctx, grace, func() (T, error) {
-		stack.Grow()
-		return f()
-	}, late)
+	value, inTime, err := await.InGrace(ctx, grace, f, late)
 	if !inTime {
 		err = signer.WithHint(fmt.Errorf("the key was not ready in time: %w", err),
 			"allow more time; if the password of a file is protected with many iterations, encrypt the key again: openssl pkcs8 -topk8 -iter 600000 -in FILE -out FILE.converted.pem")

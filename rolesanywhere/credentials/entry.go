@@ -61,30 +61,32 @@ type entryDocument struct {
 	SecretAccessKey string    `json:"secret_access_key"`
 	SessionToken    string    `json:"session_token"`
 	AccountID       string    `json:"account_id,omitempty"`
-
-	// Checksum is the SHA-256 of the JSON form without it. It detects a
-	// damaged disk, not a forger.
-	Checksum string `json:"checksum,omitempty"`
 }
 
-// sum returns the checksum of d.
-func (d entryDocument) sum() string {
-	d.Checksum = ""
-	data, err := json.Marshal(d)
-	if err != nil { // a time outside of the years 0 to 9999
-		return ""
-	}
-	return fmt.Sprintf("%x", sha256.Sum256(data))
+// checksum begins the last member of an encoded Entry, which is the SHA-256 of the object
+// without that member. It detects a damaged disk, not a forger.
+const checksum = `,"checksum":"`
+
+// withChecksum returns a JSON object with its checksum.
+func withChecksum(object []byte) []byte {
+	return fmt.Appendf(nil, "%s%s%x\"}", object[:len(object)-1], checksum, sha256.Sum256(object))
+}
+
+// hasChecksum reports whether data are a result of withChecksum.
+func hasChecksum(data []byte) bool {
+	end := bytes.LastIndex(data, []byte(checksum))
+	return end >= 0 && bytes.Equal(data, withChecksum(append(data[:end:end], '}')))
 }
 
 func (e Entry) encode(key string) ([]byte, error) {
 	c := e.Credentials
-	d := entryDocument{
-		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID, "",
+	data, err := json.Marshal(entryDocument{
+		entryVersion, key, e.Issued.UTC(), e.Until.UTC(), c.Expires.UTC(), c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.AccountID,
+	})
+	if err != nil { // a time outside of the years 0 to 9999
+		return nil, err
 	}
-	d.Checksum = d.sum()
-	data, err := json.Marshal(d)
-	if err == nil && len(data) > maxEntry {
+	if data = withChecksum(data); len(data) > maxEntry {
 		err = fmt.Errorf("credentials of %d bytes are too large for the cache", len(data))
 	}
 	return data, err
@@ -130,16 +132,45 @@ func isNewerVersion(data []byte) bool {
 	return false
 }
 
+// decode decodes the JSON form of an Entry, and reports whether all members have the
+// right type. It does not give the struct to package encoding/json, because to learn about
+// a struct costs a process ten page faults.
+func (d *entryDocument) decode(data []byte) bool {
+	var document any
+	if json.Unmarshal(data, &document) != nil {
+		return false
+	}
+	members, ok := document.(map[string]any)
+	text := func(name string) string {
+		s, isText := members[name].(string)
+		ok = ok && (isText || members[name] == nil)
+		return s
+	}
+	instant := func(name string) (t time.Time) {
+		if s := text(name); s != "" {
+			ok = t.UnmarshalText([]byte(s)) == nil && ok
+		}
+		return t
+	}
+	version, isNumber := members["version"].(float64)
+	ok = ok && (isNumber || members["version"] == nil)
+	*d = entryDocument{
+		int(version), text("key"), instant("issued"), instant("until"), instant("expires"),
+		text("access_key_id"), text("secret_access_key"), text("session_token"), text("account_id"),
+	}
+	return ok && float64(d.Version) == version
+}
+
 func decodeEntry(key string, data []byte) (Entry, error) {
 	var d entryDocument
 	switch {
 	case isNewerVersion(data):
 		return Entry{}, &newerError{key}
-	case len(data) > maxEntry || json.Unmarshal(data, &d) != nil || d.Key != key || d.Issued.IsZero() || d.Version > entryVersion:
+	case len(data) > maxEntry || !d.decode(data) || d.Key != key || d.Issued.IsZero() || d.Version > entryVersion:
 		return Entry{}, errCorrupt
 	case d.Version < entryVersion:
 		return Entry{}, errOlder
-	case d.Checksum == "" || d.Checksum != d.sum():
+	case !hasChecksum(data):
 		return Entry{}, errCorrupt
 	}
 	e := Entry{

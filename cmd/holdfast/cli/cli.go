@@ -26,8 +26,8 @@ import (
 )
 
 // Main runs the command line of this process with backends and returns the exit
-// code for [os.Exit]. It panics if two backends have the same scheme. It
-// catches signals, uses the standard streams of the process and silences
+// code for [os.Exit]. A command that uses keys panics if two backends have the same
+// scheme. Main catches signals, uses the standard streams of the process and silences
 // package log. Call it once, from main.
 func Main(backends ...keystore.Backend) int {
 	// net/http logs protocol errors of servers to package log. Standard error

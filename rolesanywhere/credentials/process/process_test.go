@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -85,5 +86,22 @@ func TestWriteError(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "secret+key") {
 		t.Error("the error contains the secret")
+	}
+}
+
+// Characters that AWS does not use are escaped as package encoding/json does it.
+func TestWriteEscapes(t *testing.T) {
+	for _, text := range []string{"a\"b", `a\b`, "<&>", "é", "a\nb", "\x7f", "\xff", "plain +/="} {
+		want, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := process.Write(&out, credentials.Credentials{SessionToken: text}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), `"SessionToken":`+string(want)+`,`) {
+			t.Errorf("%q: %s, want %s", text, out.String(), want)
+		}
 	}
 }

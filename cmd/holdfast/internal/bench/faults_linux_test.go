@@ -18,9 +18,9 @@ var faultBudgets = []struct {
 	name   string
 	budget int
 }{
-	{"version", 60},
-	{"cold", 250},
-	{"cached", 130},
+	{"version", 42},
+	{"cold", 220},
+	{"cached", 102},
 }
 
 // Where a page fault is dear, such as in virtual machines within virtual machines, the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,11 +41,12 @@ func MarkOptionalValue(f *pflag.Flag, implied string, values ...string) {
 	annotate(f, optionalValues, values)
 }
 
+// annotate adds an annotation to a flag, to no other flag of its group.
 func annotate(f *pflag.Flag, name string, values []string) {
-	if f.Annotations == nil {
-		f.Annotations = make(map[string][]string)
-	}
-	f.Annotations[name] = values
+	own := make(map[string][]string)
+	maps.Copy(own, f.Annotations) // the flags of a group can share them
+	own[name] = values
+	f.Annotations = own
 }
 
 // flagError replaces the errors of package pflag, some of which name Go functions

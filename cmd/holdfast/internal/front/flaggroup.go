@@ -35,8 +35,13 @@ func (g FlagGroup) Define(fs *pflag.FlagSet, define func(*pflag.FlagSet)) {
 	group := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
 	group.SortFlags = false // keep related flags together
 	define(group)
+	only := map[string][]string{groupAnnotation: {string(g)}} // a map for each flag takes 16 KiB
 	group.VisitAll(func(f *pflag.Flag) {
-		annotate(f, groupAnnotation, []string{string(g)})
+		if f.Annotations == nil {
+			f.Annotations = only
+		} else {
+			annotate(f, groupAnnotation, only[groupAnnotation])
+		}
 		fs.AddFlag(f)
 	})
 }

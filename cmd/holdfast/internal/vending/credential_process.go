@@ -16,7 +16,6 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/flags"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/internal/await"
-	"github.com/holdfast-dev/holdfast/internal/stack"
 	"github.com/holdfast-dev/holdfast/keystore"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
@@ -179,10 +178,7 @@ func (s session) create(ctx context.Context) (credentials.Credentials, time.Time
 	if !s.key.InFiles(ctx, s.app, s.options) {
 		catch()
 	}
-	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (created, error) {
-		stack.Grow()
-		return s.open(ctx)
-	})
+	m, err := front.InterruptibleValue(ctx, s.key.Name(), func() (created, error) { return s.open(ctx) })
 	return m.creds, m.until, err
 }
 
