@@ -69,6 +69,8 @@ func blobCases(*pki) (all []badInput) {
 	verify("a token", front.ExitUsage, "--signer pkcs11:token=x is not a file", "path", same, "--signer", "pkcs11:token=x", "app")
 	verify("a missing file", front.ExitNotFound, "none", "name", same, "--signer", "cert.pem", "none")
 	verify("a missing signature", front.ExitNotFound, "app.sig", "name", remove("app.sig"), signer...)
+	verify("a missing signature with an absolute path", front.ExitNotFound, "/none/app.sig", "check the name", same, "--signature", "/none/app.sig", "--signer", "cert.pem", "app")
+	verify("the private key of the signer", front.ExitUsage, "--signer key.pem is a private key", "the public key of the signer", same, "--signer", "key.pem", "app")
 	verify("a missing signer", front.ExitNotFound, "none.pem", "name", same, "--signer", "none.pem", "app")
 	verify("a missing CA", front.ExitNotFound, "none.pem", "name", same, "--trust-anchor", "none.pem", "--subject", "CN=client", "app")
 	verify("a missing certificate", front.ExitNotFound, "app.sig.pem", "--certificate FILE", same, "--trust-anchor", "ca.pem", "--subject", "CN=client", "app")

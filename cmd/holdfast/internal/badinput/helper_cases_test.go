@@ -54,7 +54,7 @@ func helperCases(*pki) (all []badInput) {
 				s.must(os.Rename(s.path("helper/run"), s.path("helper/holdfast-pkcs11")))
 			}, code: front.ExitUnavailable, culprit: "holdfast-pkcs11", hint: "install -m 755 holdfast-pkcs11"},
 		badInput{name: "isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app?isolation=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
-		badInput{name: "HOLDFAST_PKCS11_ISOLATION=off without cgo", args: []string{"--private-key", "pkcs11:object=app"}, env: []string{"HOLDFAST_PKCS11_ISOLATION=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11\n", hint: "unset the variable HOLDFAST_PKCS11_ISOLATION"},
+		badInput{name: "HOLDFAST_PKCS11_ISOLATION=off without cgo", args: []string{"--private-key", "pkcs11:object=app"}, env: []string{"HOLDFAST_PKCS11_ISOLATION=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "unset the variable HOLDFAST_PKCS11_ISOLATION"},
 		badInput{name: "--pkcs11-isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-isolation", "off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
 		badInput{name: "module with a relative path, without a helper", args: []string{"--private-key", "pkcs11:object=app?module-path=relative.so"}, env: []string{"HOLDFAST_PKCS11_HELPER=/none"},
 			code: front.ExitUsage, culprit: "relative.so", hint: "absolute path of the module"},

@@ -192,10 +192,13 @@ func Explain(err error) (code int, hint string) {
 
 const debugFlag = "--debug"
 
-// absolutePathNotFound reports whether a file with an absolute path does not
-// exist.
+// absolutePathNotFound reports whether a file with an absolute path, which can begin the
+// text of the error, does not exist.
 func absolutePathNotFound(err error) bool {
 	var target *fs.PathError
+	if name, _, _ := strings.Cut(err.Error(), ": "); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(name) {
+		return true
+	}
 	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 
