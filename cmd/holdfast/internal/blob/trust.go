@@ -62,10 +62,10 @@ func pinned(ctx context.Context, a front.App, opts keystore.Options, file string
 		}
 		return identity{pub, "the key " + signer.DescribeKey(pub), "public key SHA-256 " + signer.Fingerprint(pub), hintForged}, nil
 	}
-	if block, _ := pem.Decode(data); block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
-		return identity{}, signer.WithHint(front.Usagef("--signer %s is a private key", file), "give the certificate or the public key of the signer; only the signer needs the private key")
-	}
 	certs, err := a.Store.Certificates(ctx, ref, opts)
+	if block, _ := pem.Decode(data); errors.Is(err, signer.ErrNoCertificate) && block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		return identity{}, signer.WithHint(fmt.Errorf("--signer %s is a private key: %w", file, signer.ErrNoCertificate), "give the certificate or the public key of the signer; only the signer needs the private key")
+	}
 	if err != nil {
 		return identity{}, fmt.Errorf("--signer: %w", err)
 	}
