@@ -173,17 +173,17 @@ func (p *patient) blameHelper(ctx context.Context, modules []probed) {
 // helperVariable names the variable with the path of the helper's program.
 const helperVariable = "HOLDFAST_PKCS11_HELPER"
 
-// helperMends are the beginnings of commands in hints about the helper.
-var helperMends = []string{"chmod ", "install -m "}
+// helperMends are the second words of the commands in hints about the helper: modes, and
+// the option of install with a mode.
+var helperMends = []string{"+x", "go-w", "g-w", "-m"}
 
 // mendHelper returns r, a fault of the helper, with the command of its hint, or else with
 // one that shows which helper is used, or why none is.
 func mendHelper(r result) result {
-	for _, begin := range helperMends {
-		if _, rest, found := strings.Cut(r.Hint, ": "+begin); found {
-			mend, _, _ := strings.Cut(rest, "; ")
-			return r.paste(begin + mend)
-		}
+	_, mend, _ := strings.Cut(r.Hint, ": ")
+	mend, _, _ = strings.Cut(mend, "; ")
+	if words := strings.Fields(mend); len(words) > 2 && slices.Contains(helperMends, words[1]) {
+		return r.paste(mend)
 	}
 	return r.with("holdfast", "version", "--verbose")
 }
