@@ -355,6 +355,9 @@ func (e *endedError) Hint() string {
 	if errors.Is(e.how, errMute) {
 		return hintHung
 	}
+	if exit := new(exec.ExitError); errors.As(e.how, &exit) && exit.String() == "signal: killed" { // SIGKILL
+		return "something killed it, such as the limit of memory of the service (MemoryMax) or the lack of memory of the machine: the log of the kernel says which"
+	}
 	const hint = "if pkcs11-tool -L --module PATH also crashes, install another version of the module, or ask its vendor"
 	return strings.Replace(hint, "PATH", "'"+e.module+"'", 1)
 }

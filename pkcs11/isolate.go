@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/holdfast-dev/holdfast/pkcs11/internal/wire"
 	"github.com/holdfast-dev/holdfast/signer"
@@ -22,6 +23,9 @@ func isolate(path, program string, env []string, begun func(abandoner), failed f
 	r := newRemote()
 	r.start = func() (*helper, error) {
 		if err := checkHelper(program); err != nil { // it can have changed since the last start
+			if errors.Is(err, fs.ErrNotExist) {
+				err = signer.WithHint(err, "install "+helperName+" of the same version as this program again at "+program)
+			}
 			return nil, &helperError{err: err}
 		}
 		h, err := startHelper(program, path, env, failed)

@@ -122,7 +122,11 @@ func checkHelper(path string) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a program", path)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0:
-		return signer.WithHint(fmt.Errorf("%s is not executable (mode %#o)", path, info.Mode().Perm()), "make it executable: chmod +x "+path)
+		err := fmt.Errorf("%s is not executable (mode %#o)", path, info.Mode().Perm())
+		if strings.HasPrefix(filepath.Base(path), helperName) { // another file is no program of ours
+			err = signer.WithHint(err, "make it executable: chmod +x "+path)
+		}
+		return err
 	}
 	if err := fileowner.CheckProgram(path); err != nil {
 		return fmt.Errorf("the helper %s is refused: %w", path, err)
@@ -183,7 +187,7 @@ func findHelperOf(own string) (string, error) {
 	last := len(places) - 1
 	err := fmt.Errorf("the helper %s for PKCS #11 modules was not found: %s and %s do not exist, and the variable %s is not set",
 		helperName, strings.Join(places[:last], ", "), places[last], HelperVariable)
-	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path"), true}
+	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path, and start this program again"), true}
 }
 
 // startError returns the error of a program that could not be started. It exists, so that

@@ -4,8 +4,10 @@ package pkcs11
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -201,5 +203,31 @@ func TestModuleBeforeHelper(t *testing.T) {
 		if malformed := new(keystore.RefError); !errors.As(err, &malformed) {
 			t.Errorf("%+v: error %v", u, err)
 		}
+	}
+}
+
+// Only a file that is named as the helper is to be made executable.
+func TestHintNotExecutable(t *testing.T) {
+	for name, chmod := range map[string]bool{helperName: true, helperName + "-linux-amd64": true, "passwd": false} {
+		path := program(t, filepath.Join(t.TempDir(), name), 0o644, 0o755)
+		t.Setenv(HelperVariable, path)
+		_, err := findHelper()
+		if hint := signer.Hint(err); strings.Contains(hint, "chmod +x "+path) != chmod || strings.Contains(hint, "unset it") == chmod {
+			t.Errorf("%s: error %v, hint %s", name, err, hint)
+		}
+	}
+}
+
+// A helper that was killed is not the fault of its module, and closing keys does not help.
+func TestHintKilledHelper(t *testing.T) {
+	killed := exec.Command("sh", "-c", "kill -KILL $$").Run()
+	err := error(&endedError{"module", killed, true})
+	s := &sharedModule{owner: &modules{}, keys: map[*Key]struct{}{{auth: &authenticator{}}: {}}}
+	if hint := signer.Hint(s.explain(fmt.Errorf("%w: %w", signer.ErrUnavailable, err))); !strings.Contains(hint, "something killed it") || strings.Contains(hint, "version of the module") || strings.Contains(hint, "close") {
+		t.Errorf("killed: %v: %s", killed, hint)
+	}
+	aborted := exec.Command("sh", "-c", "kill -ABRT $$").Run()
+	if hint := signer.Hint(&endedError{"module", aborted, true}); !strings.Contains(hint, "another version of the module") {
+		t.Errorf("aborted: %v: %s", aborted, hint)
 	}
 }

@@ -237,7 +237,8 @@ func (s *sharedModule) explain(err error) error {
 		names = append(names, k.auth.ref.String())
 	}
 	s.owner.mu.Unlock()
-	if len(names) == 0 || !errors.Is(err, signer.ErrUnavailable) {
+	ofHelper := errors.As(err, new(*endedError)) || errors.As(err, new(*helperError)) // the next one looks anew
+	if len(names) == 0 || ofHelper || !errors.Is(err, signer.ErrUnavailable) {
 		return err
 	}
 	slices.Sort(names)

@@ -69,6 +69,7 @@ func blobCases(*pki) (all []badInput) {
 	verify("a token", front.ExitUsage, "--signer pkcs11:token=x is not a file", "path", same, "--signer", "pkcs11:token=x", "app")
 	verify("a missing file", front.ExitNotFound, "none", "name", same, "--signer", "cert.pem", "none")
 	verify("a missing signature", front.ExitNotFound, "app.sig", "name", remove("app.sig"), signer...)
+	verify("a missing signature with an absolute path", front.ExitNotFound, "/none/app.sig", "check the name", same, "--signature", "/none/app.sig", "--signer", "cert.pem", "app")
 	verify("a missing signer", front.ExitNotFound, "none.pem", "name", same, "--signer", "none.pem", "app")
 	verify("a missing CA", front.ExitNotFound, "none.pem", "name", same, "--trust-anchor", "none.pem", "--subject", "CN=client", "app")
 	verify("a missing certificate", front.ExitNotFound, "app.sig.pem", "--certificate FILE", same, "--trust-anchor", "ca.pem", "--subject", "CN=client", "app")
@@ -85,7 +86,7 @@ func blobCases(*pki) (all []badInput) {
 	verify("a signer of 3 GiB", front.ExitOther, "cert.pem", "", huge("cert.pem"), signer...)
 	verify("a signer that is text", front.ExitOther, "cert.pem", "PEM", write("cert.pem", []byte("me\n")), signer...)
 	verify("a signer that is a damaged key", front.ExitOther, "--signer cert.pem: the public key is damaged", "PUBLIC KEY", write("cert.pem", pemOf("PUBLIC KEY", []byte("x"))), signer...)
-	verify("a private key as the signer", front.ExitNotFound, "key.pem", "", same, "--signer", "key.pem", "app")
+	verify("a private key as the signer", front.ExitNotFound, "--signer key.pem is a private key", "the public key of the signer", same, "--signer", "key.pem", "app")
 	verify("a CA that is none", front.ExitOther, "--trust-anchor cert.pem: the certificate \"CN=client\" is not that of a CA", "--signer FILE", same, "--trust-anchor", "cert.pem", "--certificate", "cert.pem", "--subject", "CN=client", "app")
 	verify("a bundle of 4000 certificates", front.ExitOther, "another signer", "", func(s *scene) { s.write("cert.pem", bytes.Repeat(s.certPEM, 4000)) }, append(trust[:5:5], "CN="+strings.Repeat("x", 64), "app")...)
 	return all

@@ -17,7 +17,7 @@ func helperCases(*pki) (all []badInput) {
 	for _, c := range []badInput{
 		{name: "missing", code: front.ExitUnavailable, culprit: "helper/run", hint: "unset it"},
 		{name: "a folder", setup: func(s *scene) { s.must(os.MkdirAll(s.path("helper/run"), 0o755)) }, code: front.ExitUnavailable, culprit: "is not a program", hint: "unset it"},
-		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitUnavailable, culprit: "is not executable (mode 0644)", hint: "chmod +x"},
+		{name: "not executable", setup: helperFile("", 0o644, 0o755), code: front.ExitUnavailable, culprit: "is not executable (mode 0644)", hint: "unset it"},
 		{name: "writable for the group", setup: helperFile("", 0o775, 0o755), code: front.ExitUnavailable, culprit: "run can be written by its group (mode 0775)", hint: "chmod go-w"},
 		{name: "writable for all", setup: helperFile("", 0o757, 0o755), code: front.ExitUnavailable, culprit: "can be written by other users (mode 0757)", hint: "chmod go-w"},
 		{name: "in a folder that is writable for all", setup: helperFile("", 0o755, 0o777), code: front.ExitUnavailable, culprit: "helper can be written by other users", hint: "move the program"},
@@ -54,6 +54,7 @@ func helperCases(*pki) (all []badInput) {
 				s.must(os.Rename(s.path("helper/run"), s.path("helper/holdfast-pkcs11")))
 			}, code: front.ExitUnavailable, culprit: "holdfast-pkcs11", hint: "install -m 755 holdfast-pkcs11"},
 		badInput{name: "isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app?isolation=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
+		badInput{name: "HOLDFAST_PKCS11_ISOLATION=off without cgo", args: []string{"--private-key", "pkcs11:object=app"}, env: []string{"HOLDFAST_PKCS11_ISOLATION=off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "unset the variable HOLDFAST_PKCS11_ISOLATION"},
 		badInput{name: "--pkcs11-isolation=off without cgo", args: []string{"--private-key", "pkcs11:object=app", "--pkcs11-isolation", "off"}, code: front.ExitUnavailable, culprit: "only in the helper holdfast-pkcs11", hint: "set --pkcs11-isolation to auto"},
 		badInput{name: "module with a relative path, without a helper", args: []string{"--private-key", "pkcs11:object=app?module-path=relative.so"}, env: []string{"HOLDFAST_PKCS11_HELPER=/none"},
 			code: front.ExitUsage, culprit: "relative.so", hint: "absolute path of the module"},

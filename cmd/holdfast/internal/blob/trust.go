@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -62,6 +63,9 @@ func pinned(ctx context.Context, a front.App, opts keystore.Options, file string
 		return identity{pub, "the key " + signer.DescribeKey(pub), "public key SHA-256 " + signer.Fingerprint(pub), hintForged}, nil
 	}
 	certs, err := a.Store.Certificates(ctx, ref, opts)
+	if block, _ := pem.Decode(data); errors.Is(err, signer.ErrNoCertificate) && block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		return identity{}, signer.WithHint(fmt.Errorf("--signer %s is a private key: %w", file, signer.ErrNoCertificate), "give the certificate or the public key of the signer; only the signer needs the private key")
+	}
 	if err != nil {
 		return identity{}, fmt.Errorf("--signer: %w", err)
 	}
@@ -153,7 +157,7 @@ func (t trust) check(certs []*x509.Certificate, want selector.DN) (*x509.Certifi
 	}
 	// Both texts are in the form in which equal names have equal texts.
 	if name := nameOf(leaf); name != want.String() {
-		return nil, signer.WithHint(fmt.Errorf("%w: the certificate is that of %q, not of %q", errSubject, name, want), "somebody else signed the file; the order of the parts of a name, and capital letters, matter")
+		return nil, signer.WithHint(fmt.Errorf("%w: the certificate is that of %q, not of %q", errSubject, name, want), "the names differ: compare them part by part, because the order of the parts and capital letters matter; if it is the name of another one, somebody else signed the file")
 	}
 	switch {
 	case t.now.Before(leaf.NotBefore):

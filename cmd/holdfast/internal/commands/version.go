@@ -58,10 +58,13 @@ func (v versions) String() string {
 	switch {
 	case m.Error != "":
 		lines = append(lines, "PKCS #11 helper: none; "+m.Error, "hint: "+m.Hint)
-	case m.Version == "":
-		lines = append(lines, "PKCS #11 helper: "+m.Helper+", which does not print its version, as holdfast-pkcs11 does")
+	case m.Problem != "":
+		lines = append(lines, "PKCS #11 helper: "+m.Helper, m.Problem)
 	default:
 		lines = append(lines, "PKCS #11 helper: "+m.Helper+" "+m.Version)
+		if front.DifferentReleases(m.Version, v.Version) {
+			lines = append(lines, "the helper is of another release than this program ("+v.Version+")")
+		}
 	}
 	return strings.Join(lines, "\n")
 }

@@ -94,6 +94,12 @@ func TestPageShows(t *testing.T) {
 		{"reload fails", func(s *state) { s.reloaded, s.reloadErr = pageTime, hinted("damaged", "repair it") }, false, []string{
 			"Last reload|failed now; the previous key stays in use|2026-11-30 12:00:00 UTC", "Error|damaged", "Hint|repair it",
 		}},
+		{"reload fails without credentials", func(s *state) {
+			s.credentials = credentials.Status{}
+			s.reloaded, s.reloadErr = pageTime, hinted("damaged", "repair it")
+		}, false, []string{
+			"Expiry|there are no valid credentials", "Last reload|failed now|2026-11-30 12:00:00 UTC", "Error|damaged", "Hint|repair it",
+		}},
 		{"no end", func(s *state) { s.leaf.NotAfter = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }, true, []string{
 			"Expiry|in 106751 days|9999-12-31 23:59:59 UTC",
 		}},

@@ -96,8 +96,11 @@ func keyFields(s state, now time.Time) []field {
 	}
 	switch {
 	case s.reloadErr != nil:
-		fields = append(fields, problem("Last reload", "failed "+relative(s.reloaded, now)+"; the previous key stays in use",
-			s.reloaded, s.reloadErr.Error(), front.LogHint(s.reloadErr))...)
+		text := "failed " + relative(s.reloaded, now)
+		if s.ready() { // the previous key may be of no use, too
+			text += "; the previous key stays in use"
+		}
+		fields = append(fields, problem("Last reload", text, s.reloaded, s.reloadErr.Error(), front.LogHint(s.reloadErr))...)
 	case !s.reloaded.IsZero():
 		fields = append(fields, field{name: "Last reload", text: "succeeded " + relative(s.reloaded, now), at: s.reloaded})
 	}

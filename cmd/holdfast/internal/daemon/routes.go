@@ -73,7 +73,7 @@ func (d *daemon) announce() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# listening on %s\n", base)
 	for _, l := range d.status {
-		fmt.Fprintf(&b, "# status at %s/healthz, /readyz and /metrics\n", baseURL(l.Addr()))
+		fmt.Fprintf(&b, "# status at %s/, /healthz, /readyz and /metrics\n", baseURL(l.Addr()))
 	}
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", front.ShellQuote(d.token.path))
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", front.ShellQuote(d.token.path))

@@ -139,6 +139,7 @@ type patient struct {
 	stored  string // the file with the PIN of the profile, if --pin-source replaces it
 	differs bool   // a person typed another PIN than that in the file
 	modules func() []probed
+	placed  func() place
 
 	endOrphans func(except int) // kills processes that modules left; nil: no module was loaded
 	mark       string           // of a process that runs the checks of the key for another; see isolate
@@ -180,6 +181,7 @@ func run(cmd *cobra.Command, a front.App, o options, s *settings) error {
 	})
 	p.learnSecrets(p.args)
 	p.modules = sync.OnceValue(func() []probed { return p.probeModules(cmd.Context()) })
+	p.placed = sync.OnceValue(func() place { return p.place(cmd.Context()) })
 	defer p.close()
 	if p.mark = a.Env(markVariable); p.mark != "" {
 		p.modules = func() []probed { return nil } // the other process probed them

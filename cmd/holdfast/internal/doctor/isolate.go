@@ -83,6 +83,7 @@ func (p *patient) isolate(ctx context.Context, next func(step)) (died string, er
 	if err != nil {
 		return "", err
 	}
+	p.placed() // not while endOrphans can end the helper that prints its version
 	mark := rand.Text()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

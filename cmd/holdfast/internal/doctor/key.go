@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func checkKey(ctx context.Context, p *patient) (results []result) {
 	}
 	opts, err := p.keyOptions()
 	if err != nil {
-		return []result{failure(err).paste(p.again())}
+		return []result{p.keyCommand(failure(err), err)}
 	}
 	ctx, cancel := await.Limit(ctx, p.timeout())
 	defer cancel()
@@ -153,10 +154,16 @@ func (p *patient) keyCommand(r result, err error) result {
 		return r.paste(p.again("--certificate", "PATH"))
 	}
 	if as := new(front.UsageError); errors.As(err, &as) { // of a variable or a flag
+		switch {
+		case strings.Contains(r.Seen, "--pkcs11-isolation: "):
+			return r.paste(p.again("--pkcs11-isolation", "auto"))
+		case strings.Contains(r.Seen, "HOLDFAST_PKCS11_ISOLATION: ") && runtime.GOOS != "windows":
+			return r.paste("unset HOLDFAST_PKCS11_ISOLATION")
+		}
 		return r.paste(p.again())
 	}
 	if _, _, helperErr := p.key.Isolation(p.App); errors.Is(helperErr, signer.ErrUnavailable) || errors.Is(helperErr, errors.ErrUnsupported) {
-		return r.with(showHelper...)
+		return mendHelper(r)
 	}
 	if modules, moduleErr := p.key.Modules(p.App); moduleErr != nil || len(modules) > 0 && errors.Is(err, fs.ErrNotExist) {
 		return listModules(r)

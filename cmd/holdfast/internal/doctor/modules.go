@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +45,7 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 	}
 	p.endOrphans = adoptOrphans()
 	defer p.endOrphans(0)
+	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, p.moduleTimeout)
 	defer cancel()
 	found := make([]probed, len(modules))
@@ -52,6 +54,7 @@ func (p *patient) probeModules(ctx context.Context) []probed {
 		all.Go(func() { found[i] = p.probe(ctx, m) })
 	}
 	all.Wait()
+	p.blameHelper(outer, found)
 	return found
 }
 
@@ -100,9 +103,15 @@ func (p *patient) probe(ctx context.Context, m keystore.Module) probed {
 // the exit code 0.
 const loadedMark = "\nthe module can be loaded\n"
 
-// place names the process in which the modules run, if it is known, and says why. The result
-// is ok, unless a helper process is not used or is one of another version.
-func (p *patient) place(ctx context.Context) (place, why string, _ result) {
+// A place says where modules run.
+type place struct {
+	process string // its name; "": unknown
+	why     string
+	helper  result // not ok: a helper process is not used or is one of another version
+}
+
+// place says where the modules run.
+func (p *patient) place(ctx context.Context) place {
 	const here = "the process that signs"
 	in, why, err := p.key.Isolation(p.App)
 	if in.Reason != "" {
@@ -110,31 +119,74 @@ func (p *patient) place(ctx context.Context) (place, why string, _ result) {
 	}
 	switch {
 	case err != nil:
-		return here, "", fine("") // opening the key reports it
+		return place{here, "", fine("")} // opening the key reports it
 	case in.Refused != nil:
 		r := result{State: warning, Seen: "the helper process is not used: " + in.Refused.Error(), Hint: signer.Hint(in.Refused)}
-		return here, why, r
+		return place{here, why, r}
 	case in.Program == "":
-		return here, why, fine("")
+		return place{here, why, fine("")}
 	}
-	version := front.HelperVersion(ctx, in.Program)
-	place, r := "the helper process "+in.Program, fine("")
+	version, err := front.HelperVersion(ctx, in.Program)
+	process, r := "the helper process "+in.Program, fine("")
 	switch own := front.ReadBuild().Version; {
-	case version == "":
-		place, r = "", result{State: warning, Seen: "the helper " + in.Program + " does not print its version, as holdfast-pkcs11 does"}
-	case version != own && version != unreleased && own != unreleased:
+	case errors.Is(err, context.DeadlineExceeded):
+		return place{process, why, result{State: warning, Seen: err.Error(), Hint: "if the machine is busy, run doctor again; otherwise " + installHelper}}
+	case err != nil:
+		process, r = "", result{State: warning, Seen: err.Error()} // auto does not use it
+	case front.DifferentReleases(version, own):
 		r = result{State: warning, Seen: fmt.Sprintf("the helper %s is version %s, but this program is %s", in.Program, version, own)}
 	default:
-		place += " (" + strings.Trim(version, "()") + ")"
+		process += " (" + strings.Trim(version, "()") + ")"
 	}
 	if r.State != ok {
-		r.Hint = "install holdfast-pkcs11 of the same version"
+		r.Hint = installHelper
 	}
-	return place, why, r
+	return place{process, why, r}
 }
 
-// unreleased is the version of a program that was built without a repository.
-const unreleased = "(devel)"
+const installHelper = "install holdfast-pkcs11 of the same version"
+
+// blameHelper makes the modules of which nothing came in time no faults, but the helper
+// process, if that is another program: it did not load them.
+func (p *patient) blameHelper(ctx context.Context, modules []probed) {
+	if !slices.ContainsFunc(modules, func(m probed) bool { return m.slow }) {
+		return
+	}
+	in, _, err := p.key.Isolation(p.App)
+	if err != nil || in.Program == "" {
+		return
+	}
+	if _, err = front.HelperVersion(ctx, in.Program); err == nil || ctx.Err() != nil {
+		return
+	}
+	for i, m := range modules {
+		if m.slow {
+			modules[i].slow, modules[i].problem = false, in.Program+" is not a holdfast-pkcs11, or cannot run here: it did not answer"
+			modules[i].hint = installHelper
+			if p.Env(helperVariable) != "" {
+				modules[i].hint = "set the variable " + helperVariable + " to the absolute path of holdfast-pkcs11 of the same version as this program, or unset it"
+			}
+		}
+	}
+}
+
+// helperVariable names the variable with the path of the helper's program.
+const helperVariable = "HOLDFAST_PKCS11_HELPER"
+
+// helperMends are the second words of the commands in hints about the helper: modes, and
+// the option of install with a mode.
+var helperMends = []string{"+x", "go-w", "g-w", "-m"}
+
+// mendHelper returns r, a fault of the helper, with the command of its hint, or else with
+// one that shows which helper is used, or why none is.
+func mendHelper(r result) result {
+	_, mend, _ := strings.Cut(r.Hint, ": ")
+	mend, _, _ = strings.Cut(mend, "; ")
+	if words := strings.Fields(mend); len(words) > 2 && slices.Contains(helperMends, words[1]) {
+		return r.paste(mend)
+	}
+	return r.with("holdfast", "version", "--verbose")
+}
 
 // plainProblem makes sentences of which the module is the subject.
 func plainProblem(problem string) string {
@@ -196,7 +248,7 @@ func (m probed) fault() result {
 		return fine("")
 	}
 	if m.hint != "" {
-		return failed(front.ExitUnavailable, "%s", m.problem).because(m.hint).with(showHelper...)
+		return mendHelper(failed(front.ExitUnavailable, "%s", m.problem).because(m.hint))
 	}
 	r := failed(front.ExitUnavailable, "the PKCS #11 module %s %s", m.Path, m.problem)
 	switch {
@@ -217,9 +269,6 @@ func (m probed) fault() result {
 	return r.tool("pkcs11-tool --module PATH --list-slots", m.Path)
 }
 
-// showHelper is the command that shows which helper is used, or why none is.
-var showHelper = []string{"holdfast", "version", "--verbose"}
-
 // badModule returns a module that would take doctor along if it were loaded here.
 func (p *patient) badModule() (probed, bool) {
 	for _, m := range p.modules() {
@@ -236,15 +285,15 @@ const modulesCheck = "modules"
 func checkModules(ctx context.Context, p *patient) (results []result) {
 	modules := p.modules()
 	if _, err := p.key.Modules(p.App); err != nil {
-		return []result{skip("no module was found; see key")}
+		return []result{skip("no module was loaded; see key")}
 	}
 	if len(modules) == 0 {
 		return []result{skip("the key needs no PKCS #11 module")}
 	}
 	var works []string
-	place, why, broken := p.place(ctx)
-	if broken.State != ok {
-		results = append(results, broken)
+	at := p.placed()
+	if at.helper.State != ok {
+		results = append(results, at.helper)
 	}
 	told := false // by the check of the key
 	for _, m := range modules {
@@ -258,10 +307,10 @@ func checkModules(ctx context.Context, p *patient) (results []result) {
 		}
 	}
 	switch {
-	case len(works) > 0 && place == "":
+	case len(works) > 0 && at.process == "":
 		results = append(results, fine("can be loaded: %s", strings.Join(works, ", ")))
 	case len(works) > 0:
-		results = append(results, fine("can be loaded into %s: %s", place, strings.Join(works, ", ")), fine("run there, because %s", why))
+		results = append(results, fine("can be loaded into %s: %s", at.process, strings.Join(works, ", ")), fine("run there, because %s", at.why))
 	}
 	return results
 }

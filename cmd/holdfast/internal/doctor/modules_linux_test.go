@@ -106,7 +106,7 @@ func TestModulePlace(t *testing.T) {
 		{"{dir}/none", flags + " --pkcs11-isolation auto", warns, "{dir}/none: no such file", "unset it"},
 		{"{dir}/other/other", flags + " --pkcs11-isolation auto", warns, "the helper {dir}/other/other does not print its version", "install holdfast-pkcs11"},
 		{"{dir}/broken/broken", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
-		{"{dir}/silent/silent", flags + " --pkcs11-isolation auto", warns, "does not print its version", "install holdfast-pkcs11"},
+		{"{dir}/silent/silent", flags + " --pkcs11-isolation auto", warns, "did not print its version within 10s", "install holdfast-pkcs11"},
 	} {
 		fill := strings.NewReplacer("{helper}", helper)
 		env := []string{"HOLDFAST_PKCS11_HELPER=" + fill.Replace(s.expand(test.helper))}
@@ -159,23 +159,37 @@ func TestUnusableHelper(t *testing.T) {
 	s.write("other/other", helperScripts["other"])
 	mode("other/other", 0o700)(s)
 	s.write("group/helper", "")
+	s.write("data/holdfast-pkcs11", "")
+	mode("data/holdfast-pkcs11", 0o644)(s)
+	const show = "holdfast version --verbose"
 	mode("group/helper", 0o775)(s)
 	args := "--certificate {dir}/cert.pem --private-key pkcs11:token=x;object=k?module-path={dir}/m.so --pkcs11-isolation on --module-timeout 60s " + sessionFlags
-	for helper, want := range map[string]struct{ seen, hint string }{
-		"{dir}/none":         {"HOLDFAST_PKCS11_HELPER: stat {dir}/none: no such file", "unset it"},
-		"{dir}/group/helper": {"HOLDFAST_PKCS11_HELPER: the helper {dir}/group/helper is refused: the program {dir}/group/helper can be written by its group (mode 0775)", "chmod go-w"},
-		"{dir}/other/other":  {"{dir}/other/other is not a holdfast-pkcs11", "unset it"},
+	for helper, want := range map[string]struct{ seen, hint, command string }{
+		"/bin/cat":                   {"/bin/cat is not a holdfast-pkcs11, or cannot run here: it did not answer", "unset it", show},
+		"{dir}/data/holdfast-pkcs11": {"HOLDFAST_PKCS11_HELPER: {dir}/data/holdfast-pkcs11 is not executable (mode 0644)", "chmod +x", "chmod +x {dir}/data/holdfast-pkcs11"},
+		"{dir}/none":                 {"HOLDFAST_PKCS11_HELPER: stat {dir}/none: no such file", "unset it", show},
+		"{dir}/group/helper":         {"HOLDFAST_PKCS11_HELPER: the helper {dir}/group/helper is refused: the program {dir}/group/helper can be written by its group (mode 0775)", "chmod go-w", "chmod go-w {dir}/group/helper"},
+		"{dir}/other/other":          {"{dir}/other/other is not a holdfast-pkcs11", "unset it", show},
 	} {
+		want.command = s.expand(want.command)
+		args := args
+		if helper == "/bin/cat" { // it stays silent
+			args = strings.Replace(args, "60s", "2s", 1)
+		}
 		env := []string{"HOLDFAST_PKCS11_HELPER=" + s.expand(helper)}
 		lines := s.examine(setup{args: args, env: env}).of("key")
-		if len(lines) != 1 || lines[0].State != "fault" || !strings.HasPrefix(lines[0].Seen, s.expand(want.seen)) || !strings.Contains(lines[0].Hint, want.hint) || lines[0].Command != "holdfast version --verbose" {
+		if len(lines) != 1 || lines[0].State != "fault" || !strings.HasPrefix(lines[0].Seen, s.expand(want.seen)) || !strings.Contains(lines[0].Hint, want.hint) || lines[0].Command != want.command {
 			t.Errorf("%s: %+v", helper, lines)
 		}
 		s.check(setup{args: args, env: env, check: "key", seen: s.expand(want.seen), code: 5})
 	}
 	lines := s.examine(setup{args: strings.Replace(args, "--pkcs11-isolation on", "", 1), env: []string{"HOLDFAST_PKCS11_ISOLATION=1"}}).of("key")
-	if len(lines) != 1 || lines[0].State != "fault" || !strings.Contains(lines[0].Hint, "unset it") || !strings.HasPrefix(lines[0].Command, "holdfast doctor ") {
+	if len(lines) != 1 || lines[0].State != "fault" || !strings.Contains(lines[0].Hint, "unset it") || lines[0].Command != "unset HOLDFAST_PKCS11_ISOLATION" {
 		t.Errorf("a wrong variable: %+v", lines)
+	}
+	lines = s.examine(setup{args: strings.Replace(args, "--pkcs11-isolation on", "--pkcs11-isolation yes", 1)}).of("key")
+	if len(lines) != 1 || lines[0].State != "fault" || !strings.Contains(lines[0].Command, "--pkcs11-isolation auto") || strings.Contains(lines[0].Command, "yes") {
+		t.Errorf("a wrong flag: %+v", lines)
 	}
 }
 

@@ -35,9 +35,12 @@ func sourcesThatArePINs(text string) (pins []string) {
 	return pins
 }
 
+// switches are flags without a value whose names end as those of secrets do.
+var switches = []string{"--use-pin", "--reuse-pin", "--no-tpm-key-password"}
+
 // isSecretName reports whether the value of a flag or variable is secret.
 func isSecretName(name string) bool {
-	return secretName.Get().MatchString(name) && !strings.HasPrefix(name, "--no-")
+	return secretName.Get().MatchString(name) && !slices.Contains(switches, name)
 }
 
 // secretValues returns the secrets among the words of a command line by the index

@@ -69,3 +69,14 @@ func TestVersionIsQuoted(t *testing.T) {
 		}
 	}
 }
+
+func TestDifferentReleases(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{{"v1.2.3", "v1.2.3", false}, {"v1.2.3", "v1.2.4", true}, {"(devel)", "v1.2.4", false}, {"v1.2.3", "(devel)", false}} {
+		if got := DifferentReleases(test.a, test.b); got != test.want {
+			t.Errorf("%s and %s: %v", test.a, test.b, got)
+		}
+	}
+}

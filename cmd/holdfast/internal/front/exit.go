@@ -152,6 +152,10 @@ func (a App) fail(cmd *cobra.Command, args []string, err error) int {
 	if hint == hintIncorrect && a.answered != nil && a.answered.Load() {
 		hint = hintIncorrectTyped
 	}
+	if isolation := cmd.Flags().Lookup("pkcs11-isolation"); strings.HasPrefix(hint, "set --pkcs11-isolation to auto") && isolation != nil && !isolation.Changed &&
+		a.Env("HOLDFAST_PKCS11_ISOLATION") == "off" && !strings.Contains(strings.Join(args, " "), "isolation=") {
+		hint = "unset the variable HOLDFAST_PKCS11_ISOLATION, or set it to auto"
+	}
 	if strings.Contains(hint, debugFlag) && cmd.Flags().Lookup("debug") == nil {
 		hint = "docs/errors.md lists the kinds of errors and their causes"
 	}
@@ -188,10 +192,13 @@ func Explain(err error) (code int, hint string) {
 
 const debugFlag = "--debug"
 
-// absolutePathNotFound reports whether a file with an absolute path does not
-// exist.
+// absolutePathNotFound reports whether a file with an absolute path, which can begin the
+// text of the error, does not exist.
 func absolutePathNotFound(err error) bool {
 	var target *fs.PathError
+	if name, _, _ := strings.Cut(err.Error(), ": "); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(name) {
+		return true
+	}
 	return errors.As(err, &target) && errors.Is(target, fs.ErrNotExist) && filepath.IsAbs(target.Path)
 }
 

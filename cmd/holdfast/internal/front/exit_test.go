@@ -107,9 +107,13 @@ func TestHintsKeepReferences(t *testing.T) {
 // Only the hint for a relative path explains where it starts.
 func TestHintOfAbsentFile(t *testing.T) {
 	for path, relative := range map[string]bool{"a.so": true, "./a/b.so": true, t.TempDir() + "/a.so": false} {
-		err := fmt.Errorf("module: %w", &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist})
-		if _, hint := Explain(err); strings.Contains(hint, "relative") != relative {
-			t.Errorf("%s: hint %q", path, hint)
+		for _, err := range []error{
+			fmt.Errorf("module: %w", &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}),
+			fmt.Errorf("%s: %w", path, fs.ErrNotExist),
+		} {
+			if _, hint := Explain(err); strings.Contains(hint, "relative") != relative {
+				t.Errorf("%v: hint %q", err, hint)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type PKCS11 struct {
 	Version   string `json:"helper_version,omitempty"` // that it prints
 	Error     string `json:"helper_error,omitempty"`   // why there is none
 	Hint      string `json:"hint,omitempty"`           // of the error
+	Problem   string `json:"-"`                        // why there is no Version of the Helper
 }
 
 // PKCS11 asks the backend, and starts the helper to ask for its version. It returns nil if
@@ -37,7 +39,9 @@ func (a App) PKCS11(ctx context.Context) *PKCS11 {
 	case in.Program == "":
 		return nil
 	default:
-		p.Version = HelperVersion(ctx, in.Program)
+		if p.Version, err = HelperVersion(ctx, in.Program); err != nil {
+			p.Problem = err.Error()
+		}
 	}
 	return p
 }
@@ -50,24 +54,39 @@ func (a App) isolation(reference string) (keystore.Isolation, error) {
 	return a.Store.Isolation(ref, a.Options(nil))
 }
 
+// versionTime bounds the time until a helper prints its version, as long as that until it
+// greets: the machine can be busy.
+const versionTime = 10 * time.Second
+
 // HelperVersion returns the version that the program of a helper for PKCS #11 modules
-// prints, or "" if it does not print one within [HangTimeout].
-func HelperVersion(ctx context.Context, program string) string {
-	ctx, cancel := context.WithTimeout(ctx, HangTimeout)
+// prints. The error names the program; it is [context.DeadlineExceeded] if the program does
+// not end within 10 seconds.
+func HelperVersion(ctx context.Context, program string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
 	defer cancel()
 	child := exec.CommandContext(ctx, program, "--version")
 	child.WaitDelay = 100 * time.Millisecond // a child of its own can keep the pipe
 	var stdout firstBytes
 	child.Stdout = &stdout
-	if err := child.Run(); err != nil {
-		return ""
+	err := child.Run()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "", fmt.Errorf("the helper %s did not print its version within %v: %w", program, versionTime, ctx.Err())
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return "", fmt.Errorf("the helper %s does not print its version, as holdfast-pkcs11 does: %w", program, err)
 	}
 	name, version, _ := strings.Cut(strings.TrimSpace(stdout.String()), " ")
 	if name != "holdfast-pkcs11" {
-		return ""
+		return "", fmt.Errorf("the helper %s does not print its version, as holdfast-pkcs11 does", program)
 	}
-	return OneLine(version)
+	return OneLine(version), nil
 }
+
+// unreleased is the version of a program that was built without a repository.
+const unreleased = "(devel)"
+
+// DifferentReleases reports whether two versions are known and differ.
+func DifferentReleases(a, b string) bool { return a != b && a != unreleased && b != unreleased }
 
 // firstBytes keeps the first bytes that are written to it.
 type firstBytes struct{ bytes.Buffer }

@@ -97,7 +97,7 @@ func generate(ctx context.Context, a front.App, device flags.Device, reference, 
 	if err != nil {
 		return err
 	}
-	return errors.Join(printKey(a, key, out, asJSON), key.Close())
+	return errors.Join(printKey(a, key, device.PINSource, out, asJSON), key.Close())
 }
 
 // newKey is the output of --json.
@@ -109,7 +109,7 @@ type newKey struct {
 
 // printKey prints a new key. Without asJSON it prints only the public key to
 // standard output, because scripts redirect standard output to a file.
-func printKey(a front.App, key keystore.Key, out *front.OutFile, asJSON bool) error {
+func printKey(a front.App, key keystore.Key, pinSource string, out *front.OutFile, asJSON bool) error {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return err
@@ -122,6 +122,10 @@ func printKey(a front.App, key keystore.Key, out *front.OutFile, asJSON bool) er
 		return err
 	}
 	ref := front.OneLine(front.ShellQuote(key.Ref().String()))
-	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: holdfast csr --private-key %s --subject CN=NAME\n", ref, ref)
+	pin := ""
+	if pinSource != "" {
+		pin = " --pin-source " + front.OneLine(front.ShellQuote(pinSource))
+	}
+	_, err = fmt.Fprintf(a.Stderr, "the new key is %s\nnext: holdfast csr --private-key %s%s --subject CN=NAME\n", ref, ref, pin)
 	return err
 }

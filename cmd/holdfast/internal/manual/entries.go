@@ -45,7 +45,7 @@ var variables = []entry{
 	{"AWS_USE_DUALSTACK_ENDPOINT", "If it is true, the same as --dual-stack.", []string{"--dual-stack"}},
 	{"AWS_USE_FIPS_ENDPOINT", "If it is true, the same as --fips.", []string{"--fips"}},
 	{"HOLDFAST_PINENTRY", "Program for --pin-source pinentry; the default is pinentry in PATH.", []string{device}},
-	{"HOLDFAST_PKCS11_HELPER", "Absolute path of holdfast-pkcs11, if it is neither beside holdfast nor in ../libexec/holdfast.", []string{"--pkcs11-isolation"}},
+	{"HOLDFAST_PKCS11_HELPER", "Absolute path of holdfast-pkcs11. It is used even if there is another one beside holdfast or in ../libexec/holdfast.", []string{"--pkcs11-isolation"}},
 	{"HOLDFAST_PKCS11_ISOLATION", "Where PKCS #11 modules run, if --pkcs11-isolation is not given.", []string{"--pkcs11-isolation"}},
 	{"HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "Proxy, unless --with-proxy=false is given.", []string{"--with-proxy"}},
 	{"LISTEN_FDS, NOTIFY_SOCKET, WATCHDOG_USEC", "Sockets, messages and the watchdog of systemd.", []string{"serve"}},
