@@ -126,8 +126,8 @@ func plot(title string, end time.Duration, log bool, lines ...line) string {
 		fmt.Fprintf(&b, "  <path class=\"axis\" d=\"M%d %.1fh%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", left, y(v), width, left-6, y(v)+4, thousands(v))
 	}
 	for i := range 5 {
-		at := end * time.Duration(i) / 4
-		fmt.Fprintf(&b, "  <text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", left+width*i/4, top+height+20, strings.TrimSuffix(strings.TrimSuffix(at.String(), "0s"), "0m"))
+		at := (end * time.Duration(i) / 4).Minutes()
+		fmt.Fprintf(&b, "  <text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.0f min</text>\n", left+width*i/4, top+height+20, at)
 	}
 	for i, l := range lines {
 		fmt.Fprintf(&b, "  <path class=\"line l%d\" d=\"M%d 40h20\"/><text x=\"%d\" y=\"44\">%s</text>\n", i, left+300*i, left+300*i+26, l.name)

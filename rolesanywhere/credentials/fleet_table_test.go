@@ -239,3 +239,9 @@ func TestFleet(t *testing.T) {
 		}
 	}
 }
+
+// A fleet that started within ten minutes does not renew its sessions of 12 hours in
+// waves. The cheap fleets are too small to show that.
+func TestFleetWithoutWaves(t *testing.T) {
+	simulate(t, fleetSize{5_000, session12h, 1}, scenarios[1])
+}
