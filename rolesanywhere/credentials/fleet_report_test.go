@@ -105,7 +105,7 @@ func plot(title string, end time.Duration, log bool, lines ...line) string {
 	}
 	y := func(v float64) float64 { return top + height*(1-share(v)) }
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 310" role="img" aria-labelledby="title">
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 290" role="img" aria-labelledby="title">
   <title id="title">%s</title>
   <style>
     text { fill: #1f2328; font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif; }
