@@ -12,7 +12,7 @@ import (
 func tables(fleets []fleetSize, results [][]result) string {
 	var b strings.Builder
 	for i, f := range fleets {
-		fmt.Fprintf(&b, "### %s machines: %s\n\n", thousands(float64(f.machines)), f.call)
+		b.WriteString(f.heading() + "\n")
 		if results[i] == nil {
 			fmt.Fprintf(&b, "This fleet needs %s calls a second in the mean. The quota is %s.\n\n", thousands(f.needs()), thousands(f.rate))
 			continue

@@ -60,6 +60,12 @@ func (f fleetSize) needs() float64 {
 	return float64(f.machines*f.roles) / (used * f.life.Seconds())
 }
 
+func (f fleetSize) fits() bool { return f.needs() <= f.rate }
+
+func (f fleetSize) heading() string {
+	return fmt.Sprintf("### %s machines: %s\n", thousands(float64(f.machines)), f.call)
+}
+
 // A scenario is what happens to a fleet.
 type scenario struct {
 	name string
@@ -69,6 +75,7 @@ type scenario struct {
 	settled bool
 
 	refuses bool // many calls may be refused
+	outage  bool // the service does not answer for so long that credentials may expire
 
 	// event returns when the time until the last machine has credentials
 	// begins.
@@ -76,25 +83,29 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"cold start of all at once", false, true, func(f *fleet) time.Time {
+	{name: "cold start of all at once", refuses: true, event: func(f *fleet) time.Time {
 		f.start(f.nodes, 0, false)
 		return time.Now()
 	}},
-	{"starts spread over 600 s", false, true, func(f *fleet) time.Time {
+	{name: "starts spread over 600 s", refuses: true, event: func(f *fleet) time.Time {
 		began := time.Now()
 		f.start(f.nodes, 600*time.Second, false)
 		time.Sleep(601 * time.Second)
 		return began
 	}},
-	{"rolling restart, a tenth at a time", true, true, func(f *fleet) time.Time { return rollingRestart(f, false) }},
-	{"the same, credentials kept", true, false, func(f *fleet) time.Time { return rollingRestart(f, true) }},
-	{"outage of an hour", true, true, func(f *fleet) time.Time {
+	{name: "rolling restart, a tenth at a time", settled: true, refuses: true, event: func(f *fleet) time.Time {
+		return rollingRestart(f, false)
+	}},
+	{name: "the same, credentials kept", settled: true, event: func(f *fleet) time.Time {
+		return rollingRestart(f, true)
+	}},
+	{name: "outage of an hour", settled: true, refuses: true, outage: true, event: func(f *fleet) time.Time {
 		f.set(func() { f.down = true })
 		time.Sleep(time.Hour)
 		f.set(func() { f.down = false })
 		return time.Now()
 	}},
-	{"quota cut in half", true, false, func(f *fleet) time.Time {
+	{name: "quota cut in half", settled: true, event: func(f *fleet) time.Time {
 		f.set(func() { f.rate /= 2 })
 		time.Sleep(time.Hour)
 		return time.Now()
@@ -164,6 +175,9 @@ func simulate(t *testing.T, size fleetSize, s scenario) (r result) {
 		*v *= float64(r.scale)
 	}
 	r.expired *= r.scale
+	if r.expired > 0 && !s.outage {
+		t.Errorf("%d sets of credentials expired", r.expired)
+	}
 	if r.steadyPeak > maxRatio*r.steadyMean {
 		t.Errorf("%.2f calls a second at the peak, %.2f in the mean", r.steadyPeak, r.steadyMean)
 	}
@@ -200,7 +214,7 @@ func TestFleet(t *testing.T) {
 	results := make([][]result, len(run))
 	t.Run("all", func(t *testing.T) {
 		for i, size := range run {
-			if size.needs() > size.rate {
+			if !size.fits() {
 				continue
 			}
 			results[i] = make([]result, len(scenarios))
@@ -220,11 +234,6 @@ func TestFleet(t *testing.T) {
 			files["fleet-renewals.svg"] = plotRenewals(size, results[i])
 		case size.quota == session1h:
 			files["fleet-start.svg"] = plotStart(size, results[i])
-			for j, s := range scenarios {
-				if r := results[i][j]; r.expired > 0 && !strings.HasPrefix(s.name, "outage") {
-					t.Errorf("%s: %d sets of credentials expired", s.name, r.expired)
-				}
-			}
 		}
 	}
 	for name, text := range files {
@@ -244,4 +253,24 @@ func TestFleet(t *testing.T) {
 // waves. The cheap fleets are too small to show that.
 func TestFleetWithoutWaves(t *testing.T) {
 	simulate(t, fleetSize{5_000, session12h, 1}, scenarios[1])
+}
+
+// docs/fleet.md has the tables of all fleets.
+func TestFleetPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "fleet.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fleets {
+		_, section, found := strings.Cut(string(page), f.heading())
+		section, _, _ = strings.Cut(section, "###")
+		if !found {
+			t.Errorf("no section %q", f.heading())
+		}
+		for _, s := range scenarios {
+			if f.fits() && !strings.Contains(section, "| "+s.name) {
+				t.Errorf("%q has no row %q", f.heading(), s.name)
+			}
+		}
+	}
 }
