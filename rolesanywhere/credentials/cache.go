@@ -30,7 +30,7 @@ type Cache struct {
 
 	// Window is how long before their expiry credentials are renewed at the
 	// latest; at most a third of their lifetime. 0: 15 % of their lifetime,
-	// but not less than 15 minutes or a quarter of it, whichever is shorter.
+	// but not less than 15 minutes or a third of it, whichever is shorter.
 	// They are renewed at a random time up to 35 % of their lifetime before
 	// that, so that machines that started together do not renew together.
 	Window time.Duration
@@ -310,7 +310,7 @@ func (c *Cache) latest(life time.Duration) time.Duration {
 	if c.Window > 0 {
 		return min(c.Window, life/3)
 	}
-	return max(life*15/100, min(clientWindow, life/4))
+	return max(life*15/100, min(clientWindow, life/3))
 }
 
 // Run renews credentials when they are due, even without callers, until ctx
