@@ -8,7 +8,7 @@ SOAKTIME ?= 10m
 BIN ?= bin
 PREFIX ?= /usr/local
 
-.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak
+.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak fleet
 
 # Holdfast refuses a helper that others can replace, also in a bin that existed before.
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
@@ -88,3 +88,8 @@ chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 
 soak: ## runs the tests that use wrong and forgotten passwords for SOAKTIME, and renews certificates 100 times
 	@HOLDFAST_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 2h -parallel 8 -v -run 'Soak|^TestYearWith' ./tpm ./cmd/holdfast/internal/keys ./cmd/holdfast/internal/renewing
+
+fleet: ## simulates fleets of up to 100,000 machines under AWS's quotas; writes tables and plots of docs/fleet.md into bin/fleet
+	@mkdir -p $(BIN)/fleet
+	@HOLDFAST_FLEET=$(abspath $(BIN)/fleet) $(GO) test -count=1 -parallel 2 -run '^TestFleet$$' ./rolesanywhere/credentials >&2
+	@cat $(BIN)/fleet/fleet.md

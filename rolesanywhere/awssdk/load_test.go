@@ -67,7 +67,7 @@ func TestManyClients(t *testing.T) {
 				}{
 					{0, 100, 1, time.Second},
 					{61 * time.Minute, 1000, 2, time.Second},     // over an expiry
-					{61*time.Minute + 45*time.Minute, 100, 3, 0}, // in the last 20 minutes of the second session
+					{61*time.Minute + 46*time.Minute, 100, 3, 0}, // which is due by then
 					{61*time.Minute + 61*time.Minute, 100, 3, 0}, // which has expired
 				} {
 					time.Sleep(time.Until(begin.Add(step.at)))

@@ -41,13 +41,8 @@ import (
 // ProviderName is the Source of the credentials of a [Provider].
 const ProviderName = "Holdfast"
 
-const (
-	// defaultWindow is that of a credentials.Cache.
-	defaultWindow = 20 * time.Minute
-
-	// minHold is how long the SDK may keep credentials that are due to be renewed.
-	minHold = time.Minute
-)
+// minHold is how long the SDK may keep credentials that are due to be renewed.
+const minHold = time.Minute
 
 // A Provider provides the credentials of a [credentials.Source] to clients of the SDK.
 // [New], [FromSigner] and [FromIdentity] make one; the zero value has no Source. It is
@@ -103,9 +98,9 @@ func (p *Provider) Cache() *credentials.Cache { return p.cache }
 // only if there are no valid credentials. It never returns expired ones.
 //
 // Expires is when a cache of the SDK has to ask again, which is before the credentials
-// expire: at the beginning of the Window of p's cache, but not within the next minute,
-// unless they expire before. From then on, p's cache renews them while it still
-// returns them, so that no client waits.
+// expire: when p's cache renews them, but not within the next minute, unless they expire
+// before. From then on, p's cache renews them while it still returns them, so that no
+// client waits.
 func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	c, err := p.cache.Credentials(ctx)
 	if err != nil {
@@ -123,14 +118,11 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 }
 
 func (p *Provider) askAgain(expires time.Time) time.Time {
-	now, window := time.Now, p.cache.Window
+	now := time.Now
 	if p.cache.Now != nil {
 		now = p.cache.Now
 	}
-	if window <= 0 {
-		window = defaultWindow
-	}
-	early := min(window, expires.Sub(now())-minHold)
+	early := min(expires.Sub(p.cache.Status().Next), expires.Sub(now())-minHold)
 	return expires.Add(-max(early, 0))
 }
 

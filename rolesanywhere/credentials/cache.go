@@ -28,9 +28,11 @@ import (
 type Cache struct {
 	Source Source
 
-	// Window is how long before their expiry credentials are renewed; 0: 20
-	// minutes. Credentials with less than three times this lifetime are
-	// renewed in the last third of it.
+	// Window is how long before their expiry credentials are renewed at the
+	// latest; at most a third of their lifetime. 0: 15 % of their lifetime,
+	// but not less than 15 minutes or a third of it, whichever is shorter.
+	// They are renewed at a random time up to 35 % of their lifetime before
+	// that, so that machines that started together do not renew together.
 	Window time.Duration
 
 	// Timeout limits the time of a renewal; 0: two minutes. Callers wait no
@@ -82,10 +84,18 @@ type result struct {
 var ErrNotReady = errors.New("no valid credentials are available yet")
 
 const (
-	defaultWindow  = 20 * time.Minute
 	defaultTimeout = 2 * time.Minute
 	minRetryDelay  = time.Second
 	maxRetryDelay  = time.Minute
+
+	// clientWindow is how long before the expiry the first clients ask again:
+	// botocore. Until then they should find new credentials.
+	clientWindow = 15 * time.Minute
+
+	// spreadPercent is the part of the lifetime over which renewals are
+	// spread. With less, a fleet that started together still asks in waves
+	// an hour later: see docs/fleet.md.
+	spreadPercent = 35
 
 	// hangTimeout is how long to wait for a Source after its context has
 	// ended.
@@ -283,8 +293,7 @@ func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
 	if c.obtained.IsZero() {
 		text = "credentials were obtained"
 	}
-	window := renewalWindow(c.Window, life)
-	window += rand.N(window/4 + 1) // many machines may have started at the same time
+	window := c.latest(life) + rand.N(life*spreadPercent/100+1)
 	c.current, c.obtained, c.lifetime = creds, time.Now(), life
 	c.due, c.dueAfter = creds.Expires.Add(-window), life-window
 	c.failures, c.lastErr, c.lastAt, c.retryAt = 0, nil, now, time.Time{}
@@ -295,13 +304,13 @@ func (c *Cache) recordSuccess(creds Credentials, now time.Time) (log func()) {
 	return func() { c.logger().Info(text, "credentials", creds, "next", next) }
 }
 
-// renewalWindow returns how long before their expiry credentials with the given
-// lifetime are renewed.
-func renewalWindow(window, life time.Duration) time.Duration {
-	if window <= 0 {
-		window = defaultWindow
+// latest returns how long before their expiry credentials with the given
+// lifetime are renewed at the latest.
+func (c *Cache) latest(life time.Duration) time.Duration {
+	if c.Window > 0 {
+		return min(c.Window, life/3)
 	}
-	return min(window, life/3)
+	return max(life*15/100, min(clientWindow, life/3))
 }
 
 // Run renews credentials when they are due, even without callers, until ctx

@@ -55,7 +55,7 @@ func TestCacheCallsRenewed(t *testing.T) {
 		m, w := &fakeSource{life: time.Hour}, new(renewalLog)
 		c := &credentials.Cache{Source: m, Renewed: w.renewed}
 		want := map[time.Duration]string{
-			time.Minute: "ASIA1", 34 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2", 69 * time.Minute: "ASIA2",
+			time.Minute: "ASIA1", 23 * time.Minute: "ASIA1", 46 * time.Minute: "ASIA2", 47 * time.Minute: "ASIA2",
 		}
 		runForDay(t, c, func(passed time.Duration) {
 			keys := w.all()
@@ -66,9 +66,9 @@ func TestCacheCallsRenewed(t *testing.T) {
 				t.Errorf("after %v Current returns %v, %v; Renewed was last called with %s", passed, creds, err, keys[len(keys)-1])
 			}
 		})
-		// A session is renewed when 35 to 40 of its 60 minutes are over.
+		// A session is renewed when 24 to 45 of its 60 minutes are over.
 		calls := int(m.calls.Load())
-		if lo, hi := 24*60/40, 24*60/35+1; calls < lo || calls > hi {
+		if lo, hi := 24*60/45, 24*60/24+1; calls < lo || calls > hi {
 			t.Errorf("%d sessions in a day, want %d to %d", calls, lo, hi)
 		}
 		if n := len(w.all()); n != calls {
@@ -92,7 +92,7 @@ func TestCacheCallsRenewedAfterFailure(t *testing.T) {
 			return creds, err
 		})
 		c := &credentials.Cache{Source: source, Renewed: w.renewed}
-		want := map[time.Duration]string{time.Minute: "ASIA5", 42 * time.Minute: "ASIA7"}
+		want := map[time.Duration]string{time.Minute: "ASIA5", 46 * time.Minute: "ASIA7"}
 		runForDay(t, c, func(passed time.Duration) {
 			if key, look := want[passed]; look {
 				if keys := w.all(); keys[len(keys)-1] != key {
@@ -158,7 +158,7 @@ func TestCacheWithBlockingRenewed(t *testing.T) {
 		}
 		time.Sleep(5 * time.Hour)
 		calls := m.calls.Load()
-		if calls < 5*60/40 {
+		if calls < 5*60/45 {
 			t.Errorf("%d calls in 5 hours", calls)
 		}
 		wantKey(t, c, fmt.Sprintf("ASIA%d", calls))
@@ -285,7 +285,7 @@ func TestCacheWithRenewedThatExits(t *testing.T) {
 		time.Sleep(5 * time.Hour)
 		cancel()
 		synctest.Wait()
-		if n := calls.Load(); n < 5*60/40 {
+		if n := calls.Load(); n < 5*60/45 {
 			t.Errorf("called %d times in 5 hours", n)
 		}
 	})

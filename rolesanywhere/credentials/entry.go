@@ -189,7 +189,11 @@ func (e Entry) valid(now time.Time) bool {
 		(e.Until.IsZero() || now.Before(e.Until)) && !now.Before(e.Issued.Add(-maxSkew))
 }
 
-// window returns how long before its expiry e is renewed.
+// window returns how long before its expiry e is renewed: at most a third of its
+// lifetime. If longest is 0, it is at most 20 minutes.
 func (e Entry) window(longest time.Duration) time.Duration {
-	return renewalWindow(longest, e.Credentials.Expires.Sub(e.Issued))
+	if longest <= 0 {
+		longest = defaultWindow
+	}
+	return min(longest, e.Credentials.Expires.Sub(e.Issued)/3)
 }

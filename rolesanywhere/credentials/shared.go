@@ -18,8 +18,8 @@ import (
 // and not for a [Cache]. Its fields must not be changed after the first use. It
 // is safe for concurrent use.
 //
-// Shared returns saved credentials until they are due for renewal, as in
-// [Cache]. Then one process renews them. Meanwhile other processes use the
+// Shared returns saved credentials until they are due for renewal. Then one
+// process renews them. Meanwhile other processes use the
 // saved credentials while most of the renewal window is left. If the renewal
 // fails, saved credentials are used while they are valid. Errors of the Storage
 // are logged; credentials are then obtained without it.
@@ -32,13 +32,14 @@ type Shared struct {
 	// their use; zero: no limit except their expiry.
 	Make func(ctx context.Context) (c Credentials, until time.Time, err error)
 
-	Window      time.Duration    // as in Cache
+	Window      time.Duration    // how long before their expiry credentials are renewed, at most a third of their lifetime; 0: 20 minutes
 	LockTimeout time.Duration    // maximum wait for another process that makes credentials; 0: 20 seconds
 	Logger      *slog.Logger     // nil: discard
 	Now         func() time.Time // nil: time.Now
 }
 
 const (
+	defaultWindow      = 20 * time.Minute
 	defaultLockTimeout = 20 * time.Second
 
 	// minPoll and maxPoll limit the pauses between attempts to get the

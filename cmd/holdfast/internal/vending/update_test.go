@@ -97,10 +97,10 @@ func TestUpdaterRenewsAheadOfNeed(t *testing.T) {
 	source := &fakeSource{err: func(int) error { return nil }}
 	path := filepath.Join(t.TempDir(), ".aws", "credentials")
 	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{
-		time.Minute: "ASIA1", 34 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2", 69 * time.Minute: "ASIA2",
+		time.Minute: "ASIA1", 23 * time.Minute: "ASIA1", 46 * time.Minute: "ASIA2", 47 * time.Minute: "ASIA2",
 	})
-	// A session is renewed 35 to 40 minutes after it was created.
-	if lo, hi := 24*60/40, 24*60/35+1; source.calls < lo || source.calls > hi {
+	// A session is renewed 24 to 45 minutes after it was created.
+	if lo, hi := 24*60/45, 24*60/24+1; source.calls < lo || source.calls > hi {
 		t.Errorf("%d sessions in a day, want %d to %d", source.calls, lo, hi)
 	}
 	if n := strings.Count(log, "wrote credentials"); n != source.calls {
@@ -118,7 +118,7 @@ func TestUpdaterRetriesRenewals(t *testing.T) {
 		return nil
 	}}
 	path := filepath.Join(t.TempDir(), "credentials")
-	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{time.Minute: "ASIA5", 42 * time.Minute: "ASIA7"})
+	log := wantUpdates(t, source, path, func() {}, map[time.Duration]string{time.Minute: "ASIA5", 46 * time.Minute: "ASIA7"})
 	for _, want := range []string{"not now", "wrote credentials"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("%q is not in the log:\n%s", want, log)
@@ -137,7 +137,7 @@ func TestUpdaterRetriesWrites(t *testing.T) {
 		if err := os.Remove(filepath.Dir(path)); err != nil {
 			t.Error(err)
 		}
-	}, map[time.Duration]string{time.Minute: "", 7 * time.Minute: "ASIA1", 41 * time.Minute: "ASIA2"})
+	}, map[time.Duration]string{time.Minute: "", 7 * time.Minute: "ASIA1", 46 * time.Minute: "ASIA2"})
 	// After pauses of 1, 2, 4, 8, 16 and 32 seconds, there is one attempt per
 	// minute.
 	if n := strings.Count(log, "could not write the credentials"); n < 9 || n > 12 {
