@@ -47,7 +47,7 @@ func (r *release) archiveFiles(t target) ([]file, error) {
 	for _, name := range t.programs() {
 		files = append(files, file{name: name + t.suffix(), mode: 0o755, source: r.program(t, name)})
 	}
-	share, err := listAll(r.share(), "share")
+	share, err := tree(r.share(), "share")
 	if err != nil {
 		return nil, err
 	}

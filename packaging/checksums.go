@@ -14,7 +14,7 @@ const checksums = "SHA256SUMS"
 
 // writeChecksums writes the last file of a release.
 func writeChecksums(_ context.Context, r *release) error {
-	files, err := tree(r.out)
+	files, err := tree(r.out, "")
 	if err != nil {
 		return err
 	}

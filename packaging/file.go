@@ -61,9 +61,9 @@ func list(dir, suffix, folder string) ([]file, error) {
 	return files, nil
 }
 
-// listAll returns the files of a folder on this machine and of the folders in it, as those of
-// another folder.
-func listAll(dir, folder string) ([]file, error) {
+// tree returns the files of a folder on this machine and of the folders in it, sorted by
+// name, as those of another folder.
+func tree(dir, folder string) ([]file, error) {
 	var files []file
 	err := filepath.WalkDir(dir, func(source string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {

@@ -56,30 +56,16 @@ func writeImage(_ context.Context, r *release) error {
 	if err := path.AppendIndex(index, layout.WithAnnotations(reference)); err != nil {
 		return err
 	}
-	files, err := tree(dir)
+	files, err := tree(dir, "")
 	if err != nil {
 		return err
 	}
-	return writeTo(r.name("_image.tar"), func(w io.Writer) error { return writeTar(w, files, r.time) })
+	return writeTo(r.name("_image.tar"), func(w io.Writer) error { return writeTar(w, withFolders(files), r.time) })
 }
 
 // tag returns the version as the tag of an image, which has no plus sign.
 func (r *release) tag() string {
 	return strings.ReplaceAll(strings.TrimPrefix(r.version, "v"), "+", "-")
-}
-
-// tree returns the files of a folder, sorted by name.
-func tree(dir string) ([]file, error) {
-	var files []file
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		files = append(files, file{name: filepath.ToSlash(name), mode: 0o644, source: path})
-		return err
-	})
-	return withFolders(files), err
 }
 
 // image returns the image of one platform.

@@ -143,6 +143,14 @@ func lifecycle(t *testing.T, m machine, p manager) {
 	if out := m.run("/usr/libexec/holdfast/holdfast-pkcs11", "--version"); !strings.HasPrefix(out, "holdfast-pkcs11 "+version(t)) {
 		t.Errorf("the version of the helper is %q", out)
 	}
+	for name, text := range map[string]string{
+		"/usr/share/bash-completion/completions/holdfast": "sign-blob", "/usr/share/fish/vendor_completions.d/holdfast.fish": "holdfast", "/" + p.zsh + "/_holdfast": "holdfast",
+		"/usr/share/man/man1/holdfast.1.gz": "", "/usr/share/man/man1/holdfast-ca-issue.1.gz": "", "/usr/share/doc/holdfast/prometheus-alerts.yml": "alert:",
+	} {
+		if !m.has(name, text) {
+			t.Errorf("%s is not there, or lacks %q", name, text)
+		}
+	}
 	// Without a module, the error names it. Without the helper, it would name that.
 	if out, err := m.try("holdfast", "sign-string", "--private-key", "pkcs11:object=app?module-path=/none.so"); err == nil || !strings.Contains(out, "/none.so") {
 		t.Errorf("the helper is not used: %v\n%s", err, out)

@@ -152,7 +152,7 @@ func (r *release) units(deployment string) ([]file, error) {
 
 // packageShare returns the compressed manual pages, and the completions.
 func (r *release) packageShare(f format) ([]file, error) {
-	share, err := listAll(r.share(), "usr/share")
+	share, err := tree(r.share(), "usr/share")
 	if err != nil {
 		return nil, err
 	}
