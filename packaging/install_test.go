@@ -144,7 +144,7 @@ func lifecycle(t *testing.T, m machine, p manager) {
 		t.Errorf("the version of the helper is %q", out)
 	}
 	for name, text := range map[string]string{
-		"/usr/share/bash-completion/completions/holdfast": "sign-blob", "/usr/share/fish/vendor_completions.d/holdfast.fish": "holdfast", "/" + p.zsh + "/_holdfast": "holdfast",
+		"/usr/share/bash-completion/completions/holdfast": "holdfast", "/usr/share/fish/vendor_completions.d/holdfast.fish": "holdfast", "/" + p.zsh + "/_holdfast": "holdfast",
 		"/usr/share/man/man1/holdfast.1.gz": "", "/usr/share/man/man1/holdfast-ca-issue.1.gz": "", "/usr/share/doc/holdfast/prometheus-alerts.yml": "alert:",
 	} {
 		if !m.has(name, text) {
@@ -203,7 +203,7 @@ func TestDeb(t *testing.T) {
 			m := newMachine(t, release)
 			install := func(m machine, file string) {
 				copyFile(t, file, m.path("/holdfast.deb"))
-				t.Log(m.run("dpkg", "--force-confdef", "--force-confold", "-i", "/holdfast.deb"))
+				t.Log(m.run("dpkg", "--path-include=/usr/share/man/man1/holdfast*", "--force-confdef", "--force-confold", "-i", "/holdfast.deb"))
 			}
 			lifecycle(t, m, manager{
 				formats[0], install, install,
