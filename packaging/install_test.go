@@ -203,7 +203,7 @@ func TestDeb(t *testing.T) {
 			m := newMachine(t, release)
 			install := func(m machine, file string) {
 				copyFile(t, file, m.path("/holdfast.deb"))
-				t.Log(m.run("dpkg", "--path-include=/usr/share/man/man1/holdfast*", "--force-confdef", "--force-confold", "-i", "/holdfast.deb"))
+				t.Log(m.run("dpkg", "--path-include=/usr/share/man/man1*", "--force-confdef", "--force-confold", "-i", "/holdfast.deb"))
 			}
 			lifecycle(t, m, manager{
 				formats[0], install, install,
