@@ -359,20 +359,36 @@ func TestUnexpectedResponses(t *testing.T) {
 		"unrequested gzip":    respond(201, "\x1f\x8b\x08", "Content-Encoding", "gzip"),
 	} {
 		client, _, _ := scripted(t, handler)
-		creds, err := client.Credentials(t.Context())
-		if !errors.Is(err, ErrUnreachable) {
-			t.Errorf("%s: %v, want ErrUnreachable", name, err)
-			continue
-		}
-		if creds != (credentials.Credentials{}) {
-			t.Errorf("%s: credentials returned with an error", name)
-		}
-		for _, secret := range []string{"s3cr3t", "t0k3n"} {
-			if strings.Contains(err.Error(), secret) {
-				t.Errorf("%s: the error contains a secret: %v", name, err)
+		for _, client.cfg.Transport = range transports(t) {
+			creds, err := client.Credentials(t.Context())
+			if !errors.Is(err, ErrUnreachable) {
+				t.Errorf("%s: %v, want ErrUnreachable", name, err)
+				continue
+			}
+			if creds != (credentials.Credentials{}) {
+				t.Errorf("%s: credentials returned with an error", name)
+			}
+			for _, secret := range []string{"s3cr3t", "t0k3n"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("%s: the error contains a secret: %v", name, err)
+				}
 			}
 		}
 	}
+}
+
+// transports returns transports of both kinds.
+func transports(t *testing.T) []http.RoundTripper {
+	t.Helper()
+	var all []http.RoundTripper
+	for _, single := range []bool{false, true} {
+		transport, err := NewTransport(TransportConfig{SingleUse: single})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, transport)
+	}
+	return all
 }
 
 type endless struct{}
@@ -382,26 +398,31 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestTimeout(t *testing.T) {
 	client, _, _ := scripted(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	client.cfg.Timeout = 50 * time.Millisecond
-	_, err := client.Credentials(t.Context())
-	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v, want ErrUnreachable and DeadlineExceeded", err)
-	}
-	if !strings.Contains(signer.Hint(err), "Config.Timeout") {
-		t.Errorf("hint %q", signer.Hint(err))
+	for _, client.cfg.Transport = range transports(t) {
+		_, err := client.Credentials(t.Context())
+		if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want ErrUnreachable and DeadlineExceeded", err)
+		}
+		if !strings.Contains(signer.Hint(err), "Config.Timeout") {
+			t.Errorf("hint %q", signer.Hint(err))
+		}
 	}
 }
 
 func TestCancel(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	client, sent, _ := scripted(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
-		cancel()
-		<-r.Context().Done()
-	})
-	if _, err := client.Credentials(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-	if sent.Load() != 1 {
-		t.Errorf("%d requests", sent.Load())
+	for _, transport := range transports(t) {
+		ctx, cancel := context.WithCancel(t.Context())
+		client, sent, _ := scripted(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+			cancel()
+			<-r.Context().Done()
+		})
+		client.cfg.Transport = transport
+		if _, err := client.Credentials(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		if sent.Load() != 1 {
+			t.Errorf("%d requests", sent.Load())
+		}
 	}
 }
 

@@ -129,6 +129,7 @@ type Connection struct {
 	from     string // flag or variable that set the name
 	noProxy  bool
 	insecure bool
+	single   bool
 }
 
 // Connection returns the connection settings. It reads the CA bundle.
@@ -151,11 +152,17 @@ func (c Connection) Bundle() string { return c.name }
 // NoProxy reports whether proxies are ignored.
 func (c Connection) NoProxy() bool { return c.noProxy }
 
+// SingleUse returns the settings for a process that sends one or two requests.
+func (c Connection) SingleUse() Connection {
+	c.single = true
+	return c
+}
+
 // Transport returns a transport with these settings. It parses the CA bundle,
 // which is slow.
 func (c Connection) Transport() (http.RoundTripper, error) {
 	t, err := rolesanywhere.NewTransport(rolesanywhere.TransportConfig{
-		CABundle: c.bundle, NoProxy: c.noProxy, InsecureSkipVerify: c.insecure,
+		CABundle: c.bundle, NoProxy: c.noProxy, InsecureSkipVerify: c.insecure, SingleUse: c.single,
 	})
 	return t, c.explain(err)
 }

@@ -191,7 +191,7 @@ type created struct {
 // open opens the key and creates a session with it.
 func (s session) open(ctx context.Context) (m created, err error) {
 	config := s.config
-	if config.Transport, err = s.connection.Transport(); err != nil {
+	if config.Transport, err = s.connection.SingleUse().Transport(); err != nil {
 		return m, err
 	}
 	key, err := s.key.OpenWith(ctx, s.app, s.options)
