@@ -240,15 +240,15 @@ func (p *patient) close() {
 func (p *patient) again(words ...string) string {
 	line := append([]string{"holdfast", "doctor"}, words...)
 	p.cmd.Flags().Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
 		switch {
 		case f.Name == "json" || f.Name == "pkcs8-password" || f.Name == "tpm-key-password" || slices.Contains(words, "--"+f.Name):
 		case f.Value.Type() == "bool" && f.Value.String() == "true":
 			line = append(line, "--"+f.Name)
 		case f.Value.Type() == "bool" || f.NoOptDefVal != "":
 			line = append(line, "--"+f.Name+"="+f.Value.String())
-		case f.Value.Type() == "stringArray":
-			values, _ := p.cmd.Flags().GetStringArray(f.Name) // the type is right
-			for _, v := range values {
+		case isList:
+			for _, v := range list.GetSlice() {
 				line = append(line, "--"+f.Name, v)
 			}
 		case p.hide(f.Value.String()) != f.Value.String(): // a part of a reference would be of no use

@@ -34,8 +34,8 @@ func (f *Assume) Add(cmd *cobra.Command) {
 		fs.StringVar(&c.SessionName, "assume-role-session-name", "", "`name` of the session of the second role (default: "+assume.DefaultSessionName+")")
 		fs.IntVar(&f.seconds, "assume-role-session-duration", 0, "duration of the session of the second role in `seconds`, 900 to 3600 (default: 3600)")
 		fs.StringVar(&c.ExternalID, "assume-role-external-id", "", "external `ID` that the trust policy of the second role requires")
-		fs.StringArrayVar(&f.tags, "assume-role-tag", nil, "session `tag` of the second role, KEY=VALUE; can be repeated")
-		fs.StringArrayVar(&c.TransitiveTagKeys, "assume-role-transitive-tag-key", nil, "`key` of a session tag that is passed on to the roles that the second role assumes; can be repeated")
+		front.ListVar(fs, &f.tags, "assume-role-tag", "session `tag` of the second role, KEY=VALUE; can be repeated")
+		front.ListVar(fs, &c.TransitiveTagKeys, "assume-role-transitive-tag-key", "`key` of a session tag that is passed on to the roles that the second role assumes; can be repeated")
 		fs.StringVar(&c.Endpoint, "sts-endpoint", "", "`URL` of the STS endpoint (default: AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or the endpoint of the region)")
 	})
 }

@@ -26,10 +26,10 @@ type attestationFlags struct {
 }
 
 func (f *attestationFlags) add(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&f.files, "attestation", nil, "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
-	fs.StringArrayVar(&f.roots, "ek-roots", nil, "`file` with certificates of CAs that makers of TPMs have, in PEM: accept a TPM with a certificate of one of them; can be repeated")
-	fs.StringArrayVar(&f.allow, "ek-allow", nil, "SHA-256 `hash` of the endorsement key of a TPM to accept, or a file with one on each line; can be repeated")
-	fs.StringArrayVar(&f.policies, "require-policy", nil, "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
+	front.ListVar(fs, &f.files, "attestation", "`file` that holdfast attest wrote, - for standard input: issue a certificate that only this TPM with this key can unwrap")
+	front.ListVar(fs, &f.roots, "ek-roots", "`file` with certificates of CAs that makers of TPMs have, in PEM: accept a TPM with a certificate of one of them; can be repeated")
+	front.ListVar(fs, &f.allow, "ek-allow", "SHA-256 `hash` of the endorsement key of a TPM to accept, or a file with one on each line; can be repeated")
+	front.ListVar(fs, &f.policies, "require-policy", "`policy` that the key must have, such as pcr=sha256:7=VALUE; can be repeated: one of them suffices")
 	front.RefuseEmpty(fs, "attestation", "ek-roots", "ek-allow", "require-policy")
 }
 

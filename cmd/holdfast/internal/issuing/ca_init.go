@@ -85,7 +85,7 @@ was issued. --certificate also takes over a CA that other software created.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 3650d (default: ten years)")
 	fs.IntVar(&f.pathLength, "path-length", 0, "`number` of intermediate CAs that may be below this one")
-	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list for certificates, if you publish it; can be repeated")
+	front.ListVar(fs, &f.crlURLs, "crl-url", "`URL` of the revocation list for certificates, if you publish it; can be repeated")
 	fs.BoolVar(&f.request, "request", false, "only print a certificate request, for a CA above this one")
 	fs.StringVar(&f.certificate, "certificate", "", "use the CA certificate in a `file`, with its issuers, instead of a new one")
 	f.add(cmd, "object: folder, subject, serial, not_after, private_key, certificate, commands, trust_policy")

@@ -95,7 +95,7 @@ a request was refused.`,
 	fs.StringVar(&f.profile, "profile", "", "`name` of the profile: client, server, intermediate, or a profile in ca.toml (default: client)")
 	front.MarkValues(fs.Lookup("profile"), "client", "server", "intermediate")
 	fs.StringVar(&f.lifetime, "lifetime", "", "`duration` of the certificate, such as 90d or 12h (default: that of the profile, or of the certificate that is renewed); it never exceeds that of the CA")
-	fs.StringArrayVar(&f.crlURLs, "crl-url", nil, "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
+	front.ListVar(fs, &f.crlURLs, "crl-url", "`URL` of the revocation list; can be repeated (default: crl_distribution_points in the settings)")
 	f.attestation.add(fs)
 	f.renewal.add(fs)
 	f.out.Add(cmd, "certificate", "CERTIFICATE")

@@ -73,10 +73,10 @@ type nameFlags struct {
 func (f *nameFlags) add(cmd *cobra.Command) {
 	front.NameFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.subject, "subject", "", "subject as a distinguished `name` (RFC 4514), such as CN=app,O=Example")
-		fs.StringArrayVar(&f.dns, "dns", nil, "DNS `name`; can be repeated, like --uri, --ip and --email")
-		fs.StringArrayVar(&f.uris, "uri", nil, "`URI`, such as spiffe://example.com/app")
-		fs.StringArrayVar(&f.ips, "ip", nil, "IP `address`")
-		fs.StringArrayVar(&f.emails, "email", nil, "email `address`")
+		front.ListVar(fs, &f.dns, "dns", "DNS `name`; can be repeated, like --uri, --ip and --email")
+		front.ListVar(fs, &f.uris, "uri", "`URI`, such as spiffe://example.com/app")
+		front.ListVar(fs, &f.ips, "ip", "IP `address`")
+		front.ListVar(fs, &f.emails, "email", "email `address`")
 	})
 }
 

@@ -55,7 +55,7 @@ unless the key itself could not be used; see docs/errors.md.`,
 	f.identity.Add(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&f.trustAnchor, "trust-anchor", "", "`file` with the certificate of the CA that the trust anchor contains")
-	fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the CA; can be repeated")
+	front.ListVar(fs, &f.crls, "crl", "`file` with a CRL of the CA; can be repeated")
 	front.RefuseEmpty(fs, "trust-anchor", "crl")
 	fs.BoolVar(&f.asJSON, "json", false, "print a JSON object: ok, certificate, checks")
 	return cmd

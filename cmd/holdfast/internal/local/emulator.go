@@ -72,8 +72,8 @@ func (f *emulatorFlags) add(all *pflag.FlagSet) {
 	faults := &f.config.Faults
 	front.ConfigFlags.Define(all, func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.configFile, "config", "", "TOML `file`; flags override it; see docs/emulator.md")
-		fs.StringArrayVar(&f.anchors, "trust-anchor", nil, "PEM `file` with a CA certificate to trust; can be repeated")
-		fs.StringArrayVar(&f.crls, "crl", nil, "`file` with a CRL of the first trust anchor; can be repeated")
+		front.ListVar(fs, &f.anchors, "trust-anchor", "PEM `file` with a CA certificate to trust; can be repeated")
+		front.ListVar(fs, &f.crls, "crl", "`file` with a CRL of the first trust anchor; can be repeated")
 		fs.StringVar(&f.caKey, "private-ca-key", "", "`file` with the key of a trust anchor in PEM, not encrypted: issue certificates as AWS Private CA does")
 		fs.StringVar(&f.policyFile, "trust-policy", "", "JSON `file` with the trust policy of the role")
 		fs.StringVar(&f.config.State, "state", "", "`folder` that keeps resources, sessions and events (default: memory)")

@@ -81,9 +81,9 @@ docs/serve-ssh-agent.md.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, a, args) },
 	}
 	front.KeyFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringArrayVar(&o.keys, "private-key", nil, "`reference` to a private key; can be repeated")
+		front.ListVar(fs, &o.keys, "private-key", "`reference` to a private key; can be repeated")
 		fs.StringVar(&o.certificate, "certificate", "", "`reference` to the X.509 certificate of the only key, if the device does not reveal the public key")
-		fs.StringArrayVar(&o.sshCertificates, "ssh-certificate", nil, "`file` with an OpenSSH certificate of one of the keys, such as id-cert.pub; can be repeated")
+		front.ListVar(fs, &o.sshCertificates, "ssh-certificate", "`file` with an OpenSSH certificate of one of the keys, such as id-cert.pub; can be repeated")
 		front.RefuseEmpty(fs, "private-key", "ssh-certificate")
 		o.device.Add(fs)
 	})

@@ -67,7 +67,7 @@ func (f *serveFlags) addListening(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listen, "listen", daemon.DefaultListen, "`address` to listen on, HOST:PORT; port 0 selects a free port")
 	fs.IntVar(&f.port, "port", daemon.DefaultPort, "`port` to listen on if --listen contains none")
 	fs.BoolVar(&f.daemon.AllowRemote, "allow-remote", false, "allow addresses that other machines can reach; those machines can then obtain the credentials")
-	fs.StringArrayVar(&f.daemon.Hosts, "host", nil, "additional host `name` that clients may use for this server; can be repeated")
+	front.ListVar(fs, &f.daemon.Hosts, "host", "additional host `name` that clients may use for this server; can be repeated")
 	fs.IntVar(&f.daemon.HopLimit, "hop-limit", 64, "IP hop `limit` of responses, 1 to 255")
 	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast or in the folder for temporary files)")
 	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for a status page, /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
