@@ -49,7 +49,7 @@ func (s *Store) digest(ctx context.Context, ref Ref, call Call, readSchemes ...s
 		return "", &RefError{ref.String(), signer.WithHint(errors.New("contains a PIN, which must not become part of a cache entry's name"),
 			"put the PIN into a file, and name that with Options.PIN or the attribute pin-source")}
 	}
-	if _, ok := s.schemes()[ref.Scheme]; !ok {
+	if s.find(ref.Scheme) == nil {
 		return "", s.unknownScheme(ref)
 	}
 	data := []byte(ref.Scheme + ":" + ref.Rest)
@@ -64,7 +64,7 @@ func (s *Store) digest(ctx context.Context, ref Ref, call Call, readSchemes ...s
 	} else if ref.Scheme == SchemeFile {
 		path, err := filepath.Abs(ref.Rest)
 		if err != nil {
-			return "", wrap(s.schemes()[ref.Scheme], "resolve", ref, err)
+			return "", wrap(s.find(ref.Scheme), "resolve", ref, err)
 		}
 		data = []byte(ref.Scheme + ":" + path)
 	}

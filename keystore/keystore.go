@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
@@ -90,27 +88,21 @@ func (o Options) Time() time.Time {
 
 // A Store opens references with a fixed list of backends. It is safe for
 // concurrent use.
-type Store struct {
-	backends []Backend
-	schemes  func() map[string]Backend
-}
+type Store struct{ backends []Backend }
 
 // New returns a Store with the given backends. If two of them have the same scheme, the
-// first call of a method that needs the schemes panics, because that is a programming
-// error. New itself calls no method of a backend.
-func New(backends ...Backend) *Store {
-	return &Store{backends, sync.OnceValue(func() map[string]Backend {
-		scheme := make(map[string]Backend)
-		for _, b := range backends {
-			for _, name := range b.Schemes() {
-				if other, ok := scheme[name]; ok {
-					panic(fmt.Sprintf("keystore: scheme %q belongs to both %s and %s", name, other.Name(), b.Name()))
-				}
-				scheme[name] = b
-			}
+// first one opens it. New itself calls no method of a backend.
+func New(backends ...Backend) *Store { return &Store{backends} }
+
+// find returns the backend with a scheme, or nil. It does not ask the backends after that
+// one, whose code a short process need not load.
+func (s *Store) find(scheme string) Backend {
+	for _, b := range s.backends {
+		if slices.Contains(b.Schemes(), scheme) {
+			return b
 		}
-		return scheme
-	})}
+	}
+	return nil
 }
 
 // Open opens the key that ref names. The caller closes the Signer. An error is
@@ -149,8 +141,8 @@ func (s *Store) certificates(ctx context.Context, ref Ref, call Call) ([]*x509.C
 // variable or standard input, a [PEMClaimer] of one of its PEM blocks comes
 // first, also if they are encoded once more, as in base64.
 func (s *Store) backend(ctx context.Context, ref Ref, call Call) (Backend, error) {
-	b, ok := s.schemes()[ref.Scheme]
-	if !ok {
+	b := s.find(ref.Scheme)
+	if b == nil {
 		return nil, s.unknownScheme(ref)
 	}
 	if !ref.isInput() {
@@ -176,13 +168,18 @@ func (s *Store) unknownScheme(ref Ref) error {
 		return &RefError{"", errEmpty}
 	}
 	hint := fmt.Sprintf("if this is the name of a file, write ./%s:…", ref.Scheme)
-	for scheme := range s.schemes() {
+	var schemes []string
+	for _, b := range s.backends {
+		schemes = append(schemes, b.Schemes()...)
+	}
+	slices.Sort(schemes)
+	for _, scheme := range schemes {
 		if plain(scheme) == plain(ref.Scheme) {
 			hint = "did you mean " + scheme + ":?"
 		}
 	}
 	return &RefError{ref.String(), signer.WithHint(
-		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Sorted(maps.Keys(s.schemes())), ", ")),
+		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(schemes, ", ")),
 		hint)}
 }
 

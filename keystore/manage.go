@@ -10,11 +10,12 @@ import (
 // backendWith returns the backend of ref if it has the capability C. Otherwise
 // the error wraps [errors.ErrUnsupported].
 func backendWith[C Backend](s *Store, op string, ref Ref) (c C, err error) {
-	b, ok := s.schemes()[ref.Scheme]
-	if !ok {
+	b := s.find(ref.Scheme)
+	if b == nil {
 		return c, s.unknownScheme(ref)
 	}
-	if c, ok = b.(C); !ok {
+	c, ok := b.(C)
+	if !ok {
 		hint := "docs/references.md lists the operations for each kind of reference"
 		if a, ok := b.(Adviser); ok {
 			hint = a.Advice()

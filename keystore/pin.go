@@ -194,7 +194,7 @@ func (s *Store) isPINSource(ref Ref) bool {
 	if s == nil {
 		return false
 	}
-	_, sealed := s.schemes()[ref.Scheme].(Unsealer)
+	_, sealed := s.find(ref.Scheme).(Unsealer)
 	return sealed
 }
 
@@ -229,7 +229,7 @@ func (c Call) unsealer(ref Ref) (func(context.Context) ([]byte, error), bool) {
 	if c.store == nil {
 		return nil, false
 	}
-	u, ok := c.store.schemes()[ref.Scheme].(Unsealer)
+	u, ok := c.store.find(ref.Scheme).(Unsealer)
 	inner := Call{Options: Options{Logger: c.Logger, Stdin: c.Stdin, LookupEnv: c.LookupEnv, Permit: c.Permit}}
 	return func(ctx context.Context) ([]byte, error) { return u.Unseal(ctx, ref, inner) }, ok
 }

@@ -114,19 +114,10 @@ func TestStoreChoosesByPEM(t *testing.T) {
 	}
 }
 
-func TestDuplicateSchemePanics(t *testing.T) {
-	for _, backends := range [][]keystore.Backend{
-		{newBackend("a", "x"), newBackend("b", "y", "x")},
-		{newBackend("a", "x", "x")},
-	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%d backends with one scheme: no panic", len(backends))
-				}
-			}()
-			_, _ = keystore.New(backends...).Open(t.Context(), refOf(t, "x:y"), keystore.Options{})
-		}()
+func TestFirstBackendWithScheme(t *testing.T) {
+	_, err := keystore.New(newBackend("a", "other", "same"), newBackend("b", "same")).Open(t.Context(), refOf(t, "same:x"), keystore.Options{})
+	if got, ok := errors.AsType[opened](err); !ok || got.by != "a" {
+		t.Errorf("%v, want that a opens it", err)
 	}
 }
 

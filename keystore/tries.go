@@ -114,7 +114,7 @@ type Isolation struct {
 // backend that is none run in this process. An error is a [*RefError] or a
 // [*signer.Error].
 func (s *Store) Isolation(ref Ref, opts Options) (Isolation, error) {
-	b, ok := s.schemes()[ref.Scheme].(Isolator)
+	b, ok := s.find(ref.Scheme).(Isolator)
 	if !ok {
 		return Isolation{}, nil
 	}
@@ -146,7 +146,7 @@ type Module struct {
 // reference of another kind loads none. An error is a [*RefError] or a
 // [*signer.Error].
 func (s *Store) Modules(ref Ref) ([]Module, error) {
-	b, ok := s.schemes()[ref.Scheme].(ModuleLister)
+	b, ok := s.find(ref.Scheme).(ModuleLister)
 	if !ok {
 		return nil, nil
 	}

@@ -58,7 +58,7 @@ func (s *Store) follow(all *Uses, u Uses, depth int) {
 }
 
 func (s *Store) usesOf(ref Ref) Uses {
-	if d, ok := s.schemes()[ref.Scheme].(Dependent); ok {
+	if d, ok := s.find(ref.Scheme).(Dependent); ok {
 		return d.Uses(ref)
 	}
 	return Uses{}
@@ -82,8 +82,8 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 	if value == "" {
 		return ref, nil
 	}
-	b, ok := s.schemes()[ref.Scheme]
-	if !ok {
+	b := s.find(ref.Scheme)
+	if b == nil {
 		return ref, s.unknownScheme(ref)
 	}
 	var set Ref
@@ -106,7 +106,7 @@ func (s *Store) SetAttribute(ref Ref, name, value string) (Ref, error) {
 // SharePIN returns key with the PIN or the PIN source in certificate, unless key
 // has one itself, or the two do not name the same device; see [PINSharer].
 func (s *Store) SharePIN(key, certificate Ref) Ref {
-	b, ok := s.schemes()[key.Scheme].(PINSharer)
+	b, ok := s.find(key.Scheme).(PINSharer)
 	if !ok || certificate.Scheme != key.Scheme {
 		return key
 	}
@@ -118,7 +118,7 @@ func (s *Store) SharePIN(key, certificate Ref) Ref {
 func (s *Store) Rebase(ref Ref, dir string) Ref { return s.rebase(ref, dir, maxSources) }
 
 func (s *Store) rebase(ref Ref, dir string, depth int) Ref {
-	if r, ok := s.schemes()[ref.Scheme].(Rebaser); ok {
+	if r, ok := s.find(ref.Scheme).(Rebaser); ok {
 		ref = r.Rebase(ref, dir)
 	}
 	sources := s.usesOf(ref).PINSources

@@ -30,7 +30,7 @@ type Watcher interface {
 func (s *Store) Watch(ctx context.Context, id Identity, opts Options, changed func(*x509.Certificate)) error {
 	watched := make(map[Ref]Watcher)
 	for _, ref := range []Ref{id.Key, id.Certificate} {
-		if w, ok := s.schemes()[ref.Scheme].(Watcher); ok {
+		if w, ok := s.find(ref.Scheme).(Watcher); ok {
 			watched[ref] = w
 		}
 	}

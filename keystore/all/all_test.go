@@ -56,11 +56,16 @@ func TestSchemesAreKnown(t *testing.T) {
 			t.Errorf("%s: error %v", ref, err)
 		}
 	}
+	owner := make(map[string]string)
 	for _, b := range Backends() {
 		for _, scheme := range b.Schemes() {
 			if references[scheme] == "" {
 				t.Errorf("scheme %q of %s has no example", scheme, b.Name())
 			}
+			if owner[scheme] != "" {
+				t.Errorf("scheme %q of %s also belongs to %s", scheme, b.Name(), owner[scheme])
+			}
+			owner[scheme] = b.Name()
 		}
 	}
 }
