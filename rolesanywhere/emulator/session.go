@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"net/http"
@@ -287,8 +286,11 @@ func (r *role) user(name string) assumedRoleUser {
 // roleID returns the unique ID of a configured role, which STS puts before the
 // session name.
 func roleID(roleARN string) string {
-	sum := sha256.Sum256([]byte(roleARN))
-	return "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
+	id, sum := "AROA", sha256.Sum256([]byte(roleARN))
+	for _, b := range sum[:17] { // package encoding/base32 would make tables whenever the program starts
+		id += string("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[b%32])
+	}
+	return id
 }
 
 // subjectARN returns the ARN of the Subject resource for the subject of cert.
