@@ -153,7 +153,8 @@ func (d *entryDocument) decode(data []byte) bool {
 		return t
 	}
 	version, isNumber := members["version"].(float64)
-	ok = ok && (isNumber || members["version"] == nil)
+	_, isThere := members["version"]
+	ok = ok && isNumber == isThere
 	*d = entryDocument{
 		int(version), text("key"), instant("issued"), instant("until"), instant("expires"),
 		text("access_key_id"), text("secret_access_key"), text("session_token"), text("account_id"),
@@ -163,10 +164,11 @@ func (d *entryDocument) decode(data []byte) bool {
 
 func decodeEntry(key string, data []byte) (Entry, error) {
 	var d entryDocument
+	known := len(data) <= maxEntry && d.decode(data) && d.Version <= entryVersion
 	switch {
-	case isNewerVersion(data):
+	case !known && isNewerVersion(data):
 		return Entry{}, &newerError{key}
-	case len(data) > maxEntry || !d.decode(data) || d.Key != key || d.Issued.IsZero() || d.Version > entryVersion:
+	case !known || d.Key != key || d.Issued.IsZero():
 		return Entry{}, errCorrupt
 	case d.Version < entryVersion:
 		return Entry{}, errOlder
