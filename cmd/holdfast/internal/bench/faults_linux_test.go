@@ -18,9 +18,9 @@ var faultBudgets = []struct {
 	name   string
 	budget int
 }{
-	{"version", 42},
-	{"cold", 220},
-	{"cached", 102},
+	{"version", 40},
+	{"cold", 158},
+	{"cached", 88},
 }
 
 // Where a page fault is dear, such as in virtual machines within virtual machines, the
