@@ -185,7 +185,7 @@ func findHelperOf(own string) (string, error) {
 		put = fmt.Sprintf("copy %s.exe \"%s\"", helperName, dir)
 	}
 	err := fmt.Errorf("the helper %s was not found in %s or %s", helperName, dir, filepath.Dir(places[1]))
-	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path, and start this program again"), true}
+	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put), true}
 }
 
 // startError returns the error of a program that could not be started. It exists, so that
