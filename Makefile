@@ -7,6 +7,9 @@ FUZZTIME ?= 60s
 SOAKTIME ?= 10m
 BIN ?= bin
 PREFIX ?= /usr/local
+# The folder of the completions for zsh below PREFIX/share/zsh. Below /usr, zsh of Debian
+# reads another one than the original (README.Debian of its package zsh).
+ZSH_COMPLETIONS ?= $(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 
 .PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak fleet
 
@@ -28,6 +31,10 @@ install: ## installs what build and share made below PREFIX; DESTDIR precedes al
 	install -m 755 $(BIN)/holdfast $(BIN)/holdfast-ecp "$(DESTDIR)$(PREFIX)/bin/"
 	install -m 755 $(BIN)/holdfast-pkcs11 "$(DESTDIR)$(PREFIX)/libexec/holdfast/"
 	umask 022 && cp -R $(BIN)/share/. "$(DESTDIR)$(PREFIX)/share/"
+ifneq ($(ZSH_COMPLETIONS),site-functions)
+	umask 022 && cd "$(DESTDIR)$(PREFIX)/share/zsh" && mkdir -p $(ZSH_COMPLETIONS) && \
+		mv site-functions/_holdfast $(ZSH_COMPLETIONS)/ && { rmdir site-functions 2>/dev/null || true; }
+endif
 
 demo: ## demonstrates Holdfast on this machine, without AWS or hardware
 	@echo "building; the first time, this takes about a minute" >&2

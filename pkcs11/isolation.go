@@ -148,7 +148,7 @@ func findHelper() (string, error) {
 	}
 	own, err := os.Executable()
 	if err != nil { // such as without /proc
-		err = signer.WithHint(fmt.Errorf("the helper %s for PKCS #11 modules was not found: the folder of this program is not known: %w", helperName, err),
+		err = signer.WithHint(fmt.Errorf("the helper %s was not found: the folder of this program is not known: %w", helperName, err),
 			"set "+HelperVariable+" to the path of "+helperName)
 		return "", &helperError{err, true}
 	}
@@ -184,10 +184,8 @@ func findHelperOf(own string) (string, error) {
 	if runtime.GOOS == "windows" {
 		put = fmt.Sprintf("copy %s.exe \"%s\"", helperName, dir)
 	}
-	last := len(places) - 1
-	err := fmt.Errorf("the helper %s for PKCS #11 modules was not found: %s and %s do not exist, and the variable %s is not set",
-		helperName, strings.Join(places[:last], ", "), places[last], HelperVariable)
-	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put+"; or set "+HelperVariable+" to its path, and start this program again"), true}
+	err := fmt.Errorf("the helper %s was not found in %s or %s", helperName, dir, filepath.Dir(places[1]))
+	return "", &helperError{signer.WithHint(err, "install "+helperName+" of the same version there: "+put), true}
 }
 
 // startError returns the error of a program that could not be started. It exists, so that

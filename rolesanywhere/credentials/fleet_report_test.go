@@ -9,7 +9,7 @@ import (
 )
 
 // tables returns the results in Markdown.
-func tables(fleets []fleetSize, results [][]result) string {
+func tables(fleets []fleetSize, results [][][]result) string {
 	var b strings.Builder
 	for i, f := range fleets {
 		b.WriteString(f.heading() + "\n")
@@ -19,23 +19,29 @@ func tables(fleets []fleetSize, results [][]result) string {
 		}
 		b.WriteString("| scenario | calls/s, mean | busiest second | refused | all have credentials after | expired before renewal | steady: calls/s, mean | peak | peak : mean |\n" +
 			"|---|---|---|---|---|---|---|---|---|\n")
-		for j, r := range results[i] {
-			name, ready, expired := scenarios[j].name, "all had them", "none"
-			if r.scale > 1 {
-				name = fmt.Sprintf("%s (1/%d)", name, r.scale)
+		for j, s := range scenarios {
+			for k, name := range f.rows(s) {
+				b.WriteString(row(name, results[i][j][k]))
 			}
-			if r.ready > 0 {
-				ready = r.ready.Round(time.Second).String()
-			}
-			if r.expired > 0 {
-				expired = fmt.Sprintf("%s, for up to %v", thousands(float64(r.expired)), r.longest.Round(time.Second))
-			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %.0f %% | %s | %s | %s | %s | %.1f |\n", name, thousands(r.mean), thousands(r.peak),
-				100*r.refused, ready, expired, thousands(r.steadyMean), thousands(r.steadyPeak), r.steadyPeak/r.steadyMean)
 		}
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+func row(name string, r result) string {
+	ready, expired := "all had them", "none"
+	if r.scale > 1 {
+		name = fmt.Sprintf("%s (1/%d)", name, r.scale)
+	}
+	if r.ready > 0 {
+		ready = r.ready.Round(time.Second).String()
+	}
+	if r.expired > 0 {
+		expired = fmt.Sprintf("%s, for up to %v", thousands(float64(r.expired)), r.longest.Round(time.Second))
+	}
+	return fmt.Sprintf("| %s | %s | %s | %.0f %% | %s | %s | %s | %s | %.1f |\n", name, thousands(r.mean), thousands(r.peak),
+		100*r.refused, ready, expired, thousands(r.steadyMean), thousands(r.steadyPeak), r.steadyPeak/r.steadyMean)
 }
 
 // thousands formats a number with about three digits and commas.
@@ -72,16 +78,16 @@ func (r result) calls(step, end time.Duration) (values []float64) {
 	return values
 }
 
-func plotStart(f fleetSize, results []result) string {
+func plotStart(f fleetSize, results [][]result) string {
 	const end = 20 * time.Minute
 	return plot(fmt.Sprintf("%s machines start: calls of CreateSession a second, refused ones included", thousands(float64(f.machines))), end, true,
-		line{"all at once", results[0].calls(5*time.Second, end)}, line{"spread over 600 s", results[1].calls(5*time.Second, end)})
+		line{"all at once", results[0][0].calls(5*time.Second, end)}, line{"spread over 600 s", results[1][0].calls(5*time.Second, end)})
 }
 
-func plotRenewals(f fleetSize, results []result) string {
+func plotRenewals(f fleetSize, results [][]result) string {
 	const end = 4 * time.Hour
 	return plot(fmt.Sprintf("%s machines with 20 roles, sessions of 1 h: calls of AssumeRole a second", thousands(float64(f.machines))), end, false,
-		line{"starts spread over 600 s", results[1].calls(time.Minute, end)}, line{"starts spread over an hour", results[5].calls(time.Minute, end)})
+		line{"starts spread over 600 s", results[1][0].calls(time.Minute, end)}, line{"starts spread over an hour", results[5][0].calls(time.Minute, end)})
 }
 
 // plot returns an SVG with the lines. Calls have a logarithmic axis if log is set.

@@ -16,21 +16,32 @@ type quota struct {
 	roles int // of each machine, each with its own calls
 	life  time.Duration
 	rate  float64 // calls a second, of one account in one Region
+	base  *quota  // with whose session each machine makes its calls; nil: none
 }
 
 var (
-	session1h  = quota{"CreateSession, sessions of 1 h", 1, time.Hour, 10}
-	session12h = quota{"CreateSession, sessions of 12 h", 1, 12 * time.Hour, 10}
-	assume1h   = quota{"AssumeRole, 20 roles on each machine, sessions of 1 h", 20, time.Hour, 600}
+	session1h  = quota{"CreateSession, sessions of 1 h", 1, time.Hour, 10, nil}
+	session12h = quota{"CreateSession, sessions of 12 h", 1, 12 * time.Hour, 10, nil}
+	assume1h   = quota{"AssumeRole, 20 roles on each machine, sessions of 1 h", 20, time.Hour, 600, nil}
+	agent20    = quota{"a base session of 12 h, and 20 roles of 1 h that are assumed with it", 20, time.Hour, 600, &session12h}
+	agent4     = quota{"a base session of 12 h, and 4 roles of 1 h that are assumed with it", 4, time.Hour, 600, &session12h}
 )
+
+// quotas returns the quotas of all calls of a machine, that of its base first.
+func (q quota) quotas() []quota {
+	if q.base == nil {
+		return []quota{q}
+	}
+	return []quota{*q.base, q}
+}
 
 // A fleetSize is a fleet of docs/fleet.md.
 type fleetSize struct {
 	machines int
 	quota
 
-	// scale makes scenarios with many refused calls cheap: they are
-	// simulated with machines/scale, and a quota of rate/scale.
+	// scale makes scenarios with many refused calls, or all with a base, cheap: they
+	// are simulated with machines/scale, and a quota of rate/scale.
 	scale int
 }
 
@@ -46,6 +57,10 @@ var (
 		{100_000, session1h, 1},
 		{100_000, session12h, 40},
 		{100_000, assume1h, 1},
+		{100, agent20, 1},
+		{5_000, agent20, 10},
+		{100_000, agent20, 1},
+		{100_000, agent4, 100},
 	}
 	cheapFleets = fleets[:2]
 )
@@ -61,6 +76,15 @@ func (f fleetSize) needs() float64 {
 }
 
 func (f fleetSize) fits() bool { return f.needs() <= f.rate }
+
+// rows returns the names of the rows of a scenario, one for each call.
+func (f fleetSize) rows(s scenario) []string {
+	if f.base == nil {
+		return []string{s.name}
+	}
+	name := strings.Replace(s.name, "credentials kept", "base session kept", 1)
+	return []string{name + ": CreateSession", "AssumeRole"}
+}
 
 func (f fleetSize) heading() string {
 	return fmt.Sprintf("### %s machines: %s\n", thousands(float64(f.machines)), f.call)
@@ -84,12 +108,12 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{name: "cold start of all at once", refuses: true, event: func(f *fleet) time.Time {
-		f.start(f.nodes, 0, false)
+		f.start(f.machines, 0, false)
 		return time.Now()
 	}},
 	{name: "starts spread over 600 s", refuses: true, event: func(f *fleet) time.Time {
 		began := time.Now()
-		f.start(f.nodes, 600*time.Second, false)
+		f.start(f.machines, 600*time.Second, false)
 		time.Sleep(601 * time.Second)
 		return began
 	}},
@@ -106,7 +130,11 @@ var scenarios = []scenario{
 		return time.Now()
 	}},
 	{name: "quota cut in half", settled: true, event: func(f *fleet) time.Time {
-		f.set(func() { f.rate /= 2 })
+		f.set(func() {
+			for _, s := range f.services {
+				s.rate /= 2
+			}
+		})
 		time.Sleep(time.Hour)
 		return time.Now()
 	}},
@@ -116,16 +144,16 @@ var scenarios = []scenario{
 // when all of them have credentials, but not within 30 s.
 func rollingRestart(f *fleet, keep bool) time.Time {
 	began := time.Now()
-	tenth := (len(f.nodes) + 9) / 10
-	for i := 0; i < len(f.nodes); i += tenth {
-		f.start(f.nodes[i:min(i+tenth, len(f.nodes))], 0, keep)
+	tenth := (len(f.machines) + 9) / 10
+	for i := 0; i < len(f.machines); i += tenth {
+		f.start(f.machines[i:min(i+tenth, len(f.machines))], 0, keep)
 		time.Sleep(30 * time.Second)
 		f.awaitReady(24 * time.Hour)
 	}
 	return began
 }
 
-// A result is what a scenario showed, for the whole fleet.
+// A result is what a scenario showed of one call, for the whole fleet.
 type result struct {
 	scale      int
 	mean, peak float64       // calls a second while the event lasted, and in its busiest second
@@ -141,60 +169,84 @@ type result struct {
 // maxRatio is how many times the mean the peak of a steady fleet may be.
 const maxRatio = 3
 
-// simulate simulates a scenario.
-func simulate(t *testing.T, size fleetSize, s scenario) (r result) {
-	r.scale = 1
-	if s.refuses {
-		r.scale = size.scale
+// simulate simulates a scenario. It returns a result for each quota.
+func simulate(t *testing.T, size fleetSize, s scenario) []result {
+	scale := 1
+	if s.refuses || size.base != nil {
+		scale = size.scale
 	}
+	life := size.quotas()[0].life
+	results := make([]result, len(size.quotas()))
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, size.machines/r.scale*size.roles, size.life, size.rate/float64(r.scale))
+		f := newFleet(t, size, scale)
 		if s.settled {
-			f.start(f.nodes, size.life, false)
-			time.Sleep(size.life * 3 / 2)
+			f.start(f.machines, life, false)
+			time.Sleep(life * 3 / 2)
 		}
 		from := f.at()
 		over := s.event(f)
 		if !f.awaitReady(24 * time.Hour) {
-			t.Errorf("%d of %d have no credentials after a day", f.waiting, len(f.nodes))
+			t.Errorf("%d roles of %d machines have no credentials after a day", f.waiting(), len(f.machines))
 		}
 		time.Sleep(time.Second)
-		r.mean, r.peak, r.refused = f.stats(from, f.at(), 1)
-		f.set(func() { r.ready, r.expired, r.longest = max(f.ready.Sub(over), 0), f.expired, f.longest })
+		began, ended := from, f.at()
 
 		time.Sleep(time.Hour)
 		from = f.at()
-		time.Sleep(3 * size.life)
-		r.steadyMean, _, _ = f.stats(from, f.at(), 1)
-		// In a shorter time there are fewer than 100 calls, and its peak is chance.
-		_, r.steadyPeak, _ = f.stats(from, f.at(), max(1, int(100/r.steadyMean)))
+		time.Sleep(3 * life)
 		f.stop()
-		r.seconds = f.seconds
+		for i, s := range f.services {
+			results[i] = s.result(over, began, ended, from, f.at())
+		}
 	})
-	for _, v := range []*float64{&r.mean, &r.peak, &r.steadyMean, &r.steadyPeak} {
-		*v *= float64(r.scale)
+	for i := range results {
+		results[i].grow(scale)
+		results[i].check(t, s)
 	}
-	r.expired *= r.scale
+	return results
+}
+
+// result returns what happened in the event, which began and ended after so many seconds,
+// and afterwards, from one second to another. over is when the time until all have
+// credentials begins.
+func (s *service) result(over time.Time, began, ended, from, to int) (r result) {
+	r.mean, r.peak, r.refused = s.stats(began, ended, 1)
+	r.ready, r.expired, r.longest = max(s.ready.Sub(over), 0), s.expired, s.longest
+	r.steadyMean, _, _ = s.stats(from, to, 1)
+	// In a shorter time there are fewer than 100 calls, and its peak is chance.
+	_, r.steadyPeak, _ = s.stats(from, to, max(1, int(100/r.steadyMean)))
+	r.seconds = s.seconds
+	return r
+}
+
+// grow turns the result of a part of a fleet into that of the whole.
+func (r *result) grow(scale int) {
+	r.scale = scale
+	for _, v := range []*float64{&r.mean, &r.peak, &r.steadyMean, &r.steadyPeak} {
+		*v *= float64(scale)
+	}
+	r.expired *= scale
+}
+
+func (r *result) check(t *testing.T, s scenario) {
+	t.Helper()
 	if r.expired > 0 && !s.outage {
 		t.Errorf("%d sets of credentials expired", r.expired)
 	}
 	if r.steadyPeak > maxRatio*r.steadyMean {
 		t.Errorf("%.2f calls a second at the peak, %.2f in the mean", r.steadyPeak, r.steadyMean)
 	}
-	return r
 }
 
 // stats returns the mean number of calls a second, that of the busiest window, which
 // is that many seconds long, and the share of refused calls.
-func (f *fleet) stats(from, to, window int) (mean, peak, refused float64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (s *service) stats(from, to, window int) (mean, peak, refused float64) {
 	var calls, no int
 	for i := from; i < to; i += window {
 		n := 0
-		for j := i; j < min(i+window, to, len(f.seconds)); j++ {
-			n += int(f.seconds[j].calls)
-			no += int(f.seconds[j].refused)
+		for j := i; j < min(i+window, to, len(s.seconds)); j++ {
+			n += int(s.seconds[j].calls)
+			no += int(s.seconds[j].refused)
 		}
 		calls += n
 		if i+window <= to {
@@ -211,13 +263,13 @@ func TestFleet(t *testing.T) {
 	if dir != "" {
 		run = fleets
 	}
-	results := make([][]result, len(run))
+	results := make([][][]result, len(run))
 	t.Run("all", func(t *testing.T) {
 		for i, size := range run {
 			if !size.fits() {
 				continue
 			}
-			results[i] = make([]result, len(scenarios))
+			results[i] = make([][]result, len(scenarios))
 			for j, s := range scenarios {
 				t.Run(fmt.Sprintf("%d machines, %s, %s", size.machines, size.call, s.name), func(t *testing.T) {
 					t.Parallel()
@@ -268,8 +320,10 @@ func TestFleetPage(t *testing.T) {
 			t.Errorf("no section %q", f.heading())
 		}
 		for _, s := range scenarios {
-			if f.fits() && !strings.Contains(section, "| "+s.name) {
-				t.Errorf("%q has no row %q", f.heading(), s.name)
+			for _, name := range f.rows(s) {
+				if f.fits() && !strings.Contains(section, "| "+name) {
+					t.Errorf("%q has no row %q", f.heading(), name)
+				}
 			}
 		}
 	}

@@ -18,22 +18,27 @@ import (
 )
 
 // A fleet is many machines, each with a Cache for each of its roles, that share
-// the quota of one account in one Region. It lives in the simulated time of a
+// the quotas of one account in one Region. It lives in the simulated time of a
 // synctest bubble.
 type fleet struct {
-	t     *testing.T
-	began time.Time
-	life  time.Duration
-	nodes []*node
+	t        *testing.T
+	began    time.Time
+	machines [][]*node // those that start together
 
-	mu      sync.Mutex
-	rate    float64 // calls a second that the service accepts
-	tokens  float64 // calls that it accepts at once: those of one second, but not less than minBurst
+	mu       sync.Mutex
+	services []*service
+	down     bool // nobody reaches the services
+}
+
+// A service is one call of AWS with its quota, and what the fleet got from it.
+type service struct {
+	life    time.Duration // of the credentials
+	rate    float64       // calls a second that it accepts
+	tokens  float64       // calls that it accepts at once: those of one second, but not less than minBurst
 	filled  time.Time
-	down    bool      // nobody reaches the service
-	seconds []second  // since began
+	seconds []second  // since the fleet began
 	waiting int       // nodes that have started and have no valid credentials, or had none when they were last asked
-	ready   time.Time // when waiting last became 0
+	ready   time.Time // when the last one had credentials
 	expired int       // credentials that expired before they were renewed
 	longest time.Duration
 }
@@ -44,8 +49,10 @@ type second struct{ calls, refused int32 }
 // A node is one role of one machine.
 type node struct {
 	f       *fleet
+	service *service
+	base    *node     // whose credentials it needs for a call; nil: none
 	expires time.Time // of its credentials; zero: it has none
-	waits   bool      // is counted in fleet.waiting
+	waits   bool      // is counted in service.waiting
 	process *process  // nil: not started
 }
 
@@ -68,20 +75,39 @@ var (
 	errEnded     = errors.New("the process has ended")
 )
 
-func newFleet(t *testing.T, size int, life time.Duration, rate float64) *fleet {
-	f := &fleet{t: t, began: time.Now(), life: life, rate: rate, filled: time.Now(), nodes: make([]*node, size)}
-	for i := range f.nodes {
-		f.nodes[i] = &node{f: f}
+// newFleet returns a fleet of size, with a part of its quotas.
+func newFleet(t *testing.T, size fleetSize, scale int) *fleet {
+	f := &fleet{t: t, began: time.Now()}
+	for _, q := range size.quotas() {
+		f.services = append(f.services, &service{life: q.life, rate: q.rate / float64(scale), filled: time.Now()})
+	}
+	roles := f.services[len(f.services)-1]
+	for range size.machines / scale {
+		if size.base == nil { // its roles are independent of each other
+			for range size.roles {
+				f.machines = append(f.machines, []*node{{f: f, service: roles}})
+			}
+			continue
+		}
+		machine := []*node{{f: f, service: f.services[0]}}
+		for range size.roles {
+			machine = append(machine, &node{f: f, service: roles, base: machine[0]})
+		}
+		f.machines = append(f.machines, machine)
 	}
 	return f
 }
 
-// start starts a process on each of nodes, at random times within spread. A
-// process that runs there ends.
-func (f *fleet) start(nodes []*node, spread time.Duration, keep bool) {
-	for _, n := range nodes {
+// start starts the processes of each of machines, at random times within spread. Those
+// that run there end. keep keeps the credentials of nodes without a base.
+func (f *fleet) start(machines [][]*node, spread time.Duration, keep bool) {
+	for _, m := range machines {
 		delay := rand.N(spread + 1)
-		time.AfterFunc(delay, func() { n.restart(keep) })
+		time.AfterFunc(delay, func() {
+			for _, n := range m {
+				n.restart(keep && n.base == nil)
+			}
+		})
 	}
 }
 
@@ -98,7 +124,7 @@ func (n *node) restart(keep bool) {
 	}
 	if !n.waits {
 		n.waits = true
-		n.f.waiting++
+		n.service.waiting++
 	}
 	n.f.mu.Unlock()
 	p.ask()
@@ -107,11 +133,13 @@ func (n *node) restart(keep bool) {
 // stop ends all processes. It leaves no goroutine behind.
 func (f *fleet) stop() {
 	f.mu.Lock()
-	for _, n := range f.nodes {
-		if n.process.timer != nil {
-			n.process.timer.Stop()
+	for _, m := range f.machines {
+		for _, n := range m {
+			if n.process.timer != nil {
+				n.process.timer.Stop()
+			}
+			n.process = nil
 		}
-		n.process = nil
 	}
 	f.mu.Unlock()
 	time.Sleep(time.Minute)
@@ -122,14 +150,20 @@ func (f *fleet) stop() {
 func (f *fleet) awaitReady(limit time.Duration) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Second) {
 		synctest.Wait()
-		f.mu.Lock()
-		waiting := f.waiting
-		f.mu.Unlock()
-		if waiting == 0 {
+		if f.waiting() == 0 {
 			return true
 		}
 	}
 	return false
+}
+
+func (f *fleet) waiting() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.services {
+		n += s.waiting
+	}
+	return n
 }
 
 func (f *fleet) set(change func()) {
@@ -151,7 +185,7 @@ func (p *process) ask() {
 // renewed sets the time of the next renewal.
 func (p *process) renewed(c credentials.Credentials, err error) {
 	next := time.Until(p.cache.Status().Next)
-	n, f, now := p.node, p.node.f, time.Now()
+	n, f, s, now := p.node, p.node.f, p.node.service, time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n.process != p {
@@ -159,19 +193,19 @@ func (p *process) renewed(c credentials.Credentials, err error) {
 	}
 	if late := now.Sub(n.expires); !n.expires.IsZero() && late >= 0 {
 		if err == nil {
-			f.expired++
-			f.longest = max(f.longest, late)
+			s.expired++
+			s.longest = max(s.longest, late)
 		} else if !n.waits {
 			n.waits = true
-			f.waiting++
+			s.waiting++
 		}
 	}
 	if err == nil {
 		n.expires = c.Expires
 		if n.waits {
 			n.waits = false
-			f.waiting--
-			f.ready = now
+			s.waiting--
+			s.ready = now
 		}
 	}
 	p.timer = time.AfterFunc(next, p.ask)
@@ -189,13 +223,31 @@ func (p *process) Credentials(ctx context.Context) (credentials.Credentials, err
 			return c, nil
 		}
 	}
+	if err := p.node.base.awaitCredentials(ctx); err != nil {
+		return credentials.Credentials{}, err
+	}
 	repeat := awsservice.Repeat{MaxAttempts: rolesanywhere.DefaultMaxAttempts, Logger: logging.OrDiscard(nil), Pause: await.Pause}
 	return repeat.Do(ctx, func(time.Duration) (credentials.Credentials, error) {
 		if err := f.call(p); err != nil {
 			return credentials.Credentials{}, err
 		}
-		return session(time.Now().Add(f.life)), nil
+		return session(time.Now().Add(p.node.service.life)), nil
 	})
+}
+
+// awaitCredentials waits until n has credentials, as a source that signs with them does.
+func (n *node) awaitCredentials(ctx context.Context) error {
+	if n == nil {
+		return nil
+	}
+	n.f.mu.Lock()
+	p := n.process
+	n.f.mu.Unlock()
+	if p == nil {
+		return errEnded
+	}
+	_, err := p.cache.Credentials(ctx)
+	return err
 }
 
 func session(expires time.Time) credentials.Credentials {
@@ -209,24 +261,24 @@ func (f *fleet) call(p *process) error {
 	if p.node.process != p {
 		return errEnded
 	}
-	now := time.Now()
+	s, now := p.node.service, time.Now()
 	at := int(now.Sub(f.began) / time.Second)
-	for len(f.seconds) <= at {
-		f.seconds = append(f.seconds, second{})
+	for len(s.seconds) <= at {
+		s.seconds = append(s.seconds, second{})
 	}
-	s := &f.seconds[at]
-	s.calls++
-	f.tokens = min(max(f.rate, minBurst), f.tokens+now.Sub(f.filled).Seconds()*f.rate)
-	f.filled = now
+	during := &s.seconds[at]
+	during.calls++
+	s.tokens = min(max(s.rate, minBurst), s.tokens+now.Sub(s.filled).Seconds()*s.rate)
+	s.filled = now
 	switch {
 	case f.down:
-		s.refused++
+		during.refused++
 		return awsservice.MayRetry(unavailable, "", errDown)
-	case f.tokens < 1:
-		s.refused++
+	case s.tokens < 1:
+		during.refused++
 		return awsservice.MayRetry(unavailable, "", errThrottled)
 	}
-	f.tokens--
+	s.tokens--
 	return nil
 }
 

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -66,6 +67,12 @@ func newChain(t *testing.T, policy string, change func(*Config)) (*testEnv, cred
 	}
 	w := newTestEnv(t, cfg)
 	return w, issuedCredentials(w.do(t, call{body: body("roleArn", baseRole)}).session(t))
+}
+
+// session returns credentials of the base role that a certificate gets.
+func (w *testEnv) session(t *testing.T, of certKey) credentials.Credentials {
+	t.Helper()
+	return issuedCredentials(w.do(t, call{key: of.key, chain: []*x509.Certificate{of.cert}, body: body("roleArn", baseRole)}).session(t))
 }
 
 func (a assumeRoleResponse) issued(t *testing.T) credentials.Credentials {

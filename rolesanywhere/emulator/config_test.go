@@ -64,6 +64,9 @@ disabled = true
 AssumeRole = 600
 CreateSession = 1.5
 
+[caller_rates]
+AssumeRole = 20
+
 [faults]
 latency = "50ms"
 error_rate = 0.25
@@ -80,8 +83,11 @@ in_progress = 3
 		t.Errorf("faults are %+v, want %+v", cfg.Faults, want)
 	}
 	s := newServer(t, cfg)
-	if s.limiters["AssumeRole"].rate != 600 || s.limiters["CreateSession"].rate != 1.5 || len(s.limiters) != 2 {
+	if s.limits.all["AssumeRole"].rate != 600 || s.limits.all["CreateSession"].rate != 1.5 || len(s.limits.all) != 2 {
 		t.Errorf("rates are %v", cfg.Rates)
+	}
+	if s.limits.each["AssumeRole"].rate != 20 || len(s.limits.each) != 1 {
+		t.Errorf("rates of a caller are %v", cfg.CallerRates)
 	}
 	if !s.HasState() || cfg.State != filepath.Join(dir, "state") {
 		t.Errorf("state is %q", cfg.State)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/rolesanywhere/trustpolicy"
@@ -26,6 +27,8 @@ func explainDenial(p *trustpolicy.Policy, r trustpolicy.Request, err error) erro
 			principals := cmp.Or(strings.Join(p.Principals(s.Number), ", "), "of another type")
 			caller := cmp.Or(r.Principal.Service, r.Principal.SessionARN, r.Principal.UserARN)
 			why = append(why, fmt.Sprintf("statement %d has the principal %s; the caller is %s", s.Number, principals, caller))
+		case !slices.Contains(s.Actions, denied.Action):
+			why = append(why, fmt.Sprintf("statement %d does not include the action", s.Number))
 		default:
 			for _, c := range s.Conditions {
 				if !c.Met {

@@ -53,6 +53,9 @@ type Config struct {
 	// Rates limits the requests per second by the name of the action, such as
 	// AssumeRole. Requests above the rate are throttled. Default: no limit.
 	Rates map[string]float64 `toml:"rates"`
+	// CallerRates is like Rates for each caller separately: a certificate for
+	// CreateSession, a user or the session of a role for other actions.
+	CallerRates map[string]float64 `toml:"caller_rates"`
 
 	// State is the folder in which resources, sessions and events are kept. Only one
 	// Server uses it at a time. Default: they are kept in memory.
@@ -185,15 +188,15 @@ type Server struct {
 	resources
 	journal *journal.Journal // nil: the resources are only in memory
 
-	admin    *session
-	ca       *privateCA // nil: none
-	faults   Faults
-	now      func() time.Time
-	logger   *slog.Logger
-	events   eventLog
-	limiters map[string]*limiter // by action
-	points   pointCache
-	page     *userPage // nil: none
+	admin  *session
+	ca     *privateCA // nil: none
+	faults Faults
+	now    func() time.Time
+	logger *slog.Logger
+	events eventLog
+	limits limits
+	points pointCache
+	page   *userPage // nil: none
 }
 
 // Region returns the region of the emulator.

@@ -130,8 +130,8 @@ func (s *Server) serveCreateSession(w *recorder, r *http.Request, id string) {
 	body, err := readBody(w.ResponseWriter, r, maxBody)
 	if err != nil {
 		err = refuse(codeValidation, msgBody, err)
-	} else if err = s.inject(r); err == nil && !s.limiters[actionCreateSession].allow(s.now()) {
-		err = refuse(codeThrottling, msgRate)
+	} else if err = s.inject(r); err == nil {
+		err = s.limits.checkAll(actionCreateSession, codeThrottling, s.now())
 	}
 	ev := s.newEvent(r, id, sourceRolesAnywhere, actionCreateSession)
 	var out *createSessionOutput

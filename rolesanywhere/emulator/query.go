@@ -93,8 +93,8 @@ func (s *Server) answerQuery(r *http.Request, body []byte, service queryService,
 	q.caller = caller
 	q.ev.identify(caller)
 	action := q.form.Get("Action")
-	if !s.limiters[action].allow(s.now()) {
-		return nil, refuse(codeSTSThrottling, msgRate)
+	if err := s.limits.check(action, caller.User.ARN, codeSTSThrottling, s.now()); err != nil {
+		return nil, err
 	}
 	if !service.open && !caller.isAdministrator() {
 		return nil, notAdministrator(codeSTSDenied, caller, service.name+":"+action)

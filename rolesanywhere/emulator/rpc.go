@@ -135,8 +135,8 @@ func (s *Server) answerRPC(w *recorder, r *http.Request, service *rpcService, q 
 	}
 	q.ev.identify(q.caller)
 	name := q.ev.EventName
-	if !s.limiters[name].allow(s.now()) {
-		return nil, refuse(codeThrottling, msgRate)
+	if err := s.limits.check(name, q.caller.User.ARN, codeThrottling, s.now()); err != nil {
+		return nil, err
 	}
 	if !service.open && !q.caller.isAdministrator() {
 		return nil, notAdministrator(codeAccessDenied, q.caller, service.name+":"+name)

@@ -75,6 +75,10 @@ func (s *Server) createSession(r *http.Request, body []byte, ev *event) (*create
 	now := s.now()
 	chains, err := authenticate(r, body, use, logged, now, s.region)
 	ev.verified, ev.AdditionalEventData.NotVerified = err == nil, err != nil && logged.SerialNumber != ""
+	if err == nil {
+		sum := sha256.Sum256(chains[0][0].Raw)
+		err = s.limits.checkCaller(actionCreateSession, string(sum[:]), codeThrottling, now)
+	}
 	if err != nil {
 		return nil, err
 	}

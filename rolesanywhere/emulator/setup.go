@@ -62,7 +62,7 @@ func (s *Server) configure(cfg Config) error {
 		return err
 	}
 	var err error
-	if s.limiters, err = newLimiters(cfg.Rates); err != nil {
+	if s.limits, err = newLimits(cfg); err != nil {
 		return err
 	}
 	if err := s.setFaults(cfg.Faults); err != nil {

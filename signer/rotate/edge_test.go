@@ -1,12 +1,15 @@
 package rotate_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,4 +120,34 @@ func TestInvalidUse(t *testing.T) {
 	if _, err := id.GetClientCertificate(&tls.CertificateRequestInfo{}); err == nil {
 		t.Error("GetClientCertificate accepts a handshake without a context")
 	}
+}
+
+// An error that Acquire returns is not logged as a warning, because its caller reports it.
+func TestErrorIsReportedOnce(t *testing.T) {
+	o := newOpener(t)
+	var log bytes.Buffer
+	id := identity(t, rotate.Config{Open: o.open, Now: func() time.Time { return o.now() },
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	warnings := func(want int) {
+		t.Helper()
+		if n := strings.Count(log.String(), "\n"); n != want {
+			t.Errorf("%d warnings, want %d:\n%s", n, want, &log)
+		}
+	}
+	o.err = errors.New("not now")
+	end := id.Chain()[0].NotAfter
+	o.now = func() time.Time { return end.Add(time.Second) }
+	o.use(id, nil, 2)
+	warnings(1) // the expired certificate is lent
+	o.key.err = signer.ErrUnavailable
+	o.use(id, signer.ErrUnavailable, 3)
+	warnings(2)
+	for opens := range 3 {
+		o.use(id, o.err, 4+opens)
+	}
+	warnings(2)
+	if err := id.Reload(t.Context()); !errors.Is(err, o.err) {
+		t.Error(err)
+	}
+	warnings(3)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -40,11 +41,11 @@ func (i *Identity) Acquire(ctx context.Context) (signer.Signer, error) {
 	case unavailable && pinErr != nil:
 		return nil, pinErr
 	case unavailable:
-		if err := i.reload(ctx, &attempts); err != nil {
+		if err := i.reload(ctx, &attempts, slog.LevelDebug); err != nil { // the borrower reports the error
 			return nil, err
 		}
 	case expired && pinErr == nil:
-		_ = i.reload(ctx, &attempts) // the error is logged, and the expired certificate is lent
+		_ = i.reload(ctx, &attempts, slog.LevelWarn) // the error is logged, and the expired certificate is lent
 	}
 
 	i.mu.Lock()

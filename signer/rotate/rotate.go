@@ -220,12 +220,12 @@ func (i *Identity) openChecked(ctx context.Context, files filestate.State) (_ *g
 // accepts it. It first waits for a reload in progress. ctx and Config.Timeout
 // limit both. On error the current key stays in use. The error is as in [New],
 // or [signer.ErrClosed] after Close. It is also logged.
-func (i *Identity) Reload(ctx context.Context) error { return i.reload(ctx, nil) }
+func (i *Identity) Reload(ctx context.Context) error { return i.reload(ctx, nil, slog.LevelWarn) }
 
 // reload is Reload. But if i.attempts differs from seenAttempts, another
 // attempt has ended since the caller read it, and reload returns the error of
-// that attempt instead.
-func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
+// that attempt instead. level is that of the record about an error.
+func (i *Identity) reload(callerCtx context.Context, seenAttempts *int, level slog.Level) error {
 	ctx, cancel := await.Limit(callerCtx, i.config.Timeout)
 	defer cancel()
 	defer context.AfterFunc(i.done, cancel)()
@@ -235,7 +235,7 @@ func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
 		select {
 		case i.opening <- struct{}{}:
 		case <-ctx.Done():
-			return i.reloadFailed(callerCtx, i.withName(fmt.Errorf("another attempt to open the key is still in progress: %w", context.Cause(ctx))))
+			return i.reloadFailed(callerCtx, level, i.withName(fmt.Errorf("another attempt to open the key is still in progress: %w", context.Cause(ctx))))
 		}
 	}
 	i.mu.Lock()
@@ -252,11 +252,11 @@ func (i *Identity) reload(callerCtx context.Context, seenAttempts *int) error {
 	if inTime {
 		defer func() { <-i.opening }()
 	}
-	return i.install(callerCtx, next, err)
+	return i.install(callerCtx, level, next, err)
 }
 
 // install makes next the current generation, or records err if next is nil.
-func (i *Identity) install(callerCtx context.Context, next *generation, err error) error {
+func (i *Identity) install(callerCtx context.Context, level slog.Level, next *generation, err error) error {
 	i.mu.Lock()
 	if i.closed {
 		i.mu.Unlock()
@@ -271,7 +271,7 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 	}
 	if err != nil {
 		i.mu.Unlock()
-		return i.reloadFailed(callerCtx, err)
+		return i.reloadFailed(callerCtx, level, err)
 	}
 	old := i.current
 	i.current, i.open[next] = next, true
@@ -296,7 +296,7 @@ func (i *Identity) install(callerCtx context.Context, next *generation, err erro
 // reloadFailed counts and logs a failed reload and returns err. After Close it
 // only returns [signer.ErrClosed]. A reload whose caller gave up has not failed,
 // unless the device has counted a try.
-func (i *Identity) reloadFailed(callerCtx context.Context, err error) error {
+func (i *Identity) reloadFailed(callerCtx context.Context, level slog.Level, err error) error {
 	canceled := callerCtx.Err() != nil && !errors.Is(err, signer.ErrTryCounted)
 	i.mu.Lock()
 	closed := i.closed
@@ -311,7 +311,7 @@ func (i *Identity) reloadFailed(callerCtx context.Context, err error) error {
 	case canceled:
 		return err
 	}
-	i.config.Logger.Warn("could not reload key and certificate", logging.Error(err, signer.Hint(err))...)
+	i.config.Logger.Log(callerCtx, level, "could not reload key and certificate", logging.Error(err, signer.Hint(err))...)
 	return err
 }
 

@@ -46,6 +46,11 @@ func TestCompletionInShells(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			for _, name := range []string{"my-tool", "my-command"} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := os.WriteFile(filepath.Join(dir, "roles.toml"), []byte("[[role]]\nname = \"backup\"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +59,7 @@ func TestCompletionInShells(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, program, shell.args...)
 			cmd.Dir = dir
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TERM=xterm", "LC_ALL=C.UTF-8"}
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":" + dir, "HOME=" + dir, "TERM=xterm", "LC_ALL=C.UTF-8"}
 			cmd.Env = append(cmd.Env, token...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -89,6 +94,9 @@ func TestCompletionInShells(t *testing.T) {
 				{"holdfast serve --config ro\t --role ba\t", "[roles.toml][--role][backup]"},
 				{"holdfast list --pin-source file:cert\t", "[file:certificate.pem]"},
 				{"holdfast list --in pkc\t", "[--in][pkcs11:]"},
+				{"holdfast exec --config roles.toml -- cat cert\t", "[--][cat][certificate.pem]"},
+				{"holdfast exec -- ./my-com\t", "[--][./my-command]"},
+				{"holdfast ssh-agent -- my-tool cert\t", "[my-tool][certificate.pem]"},
 				{"holdfast verify --certificate pkcs11:\tp\t", ";object=p256;type=cert;id="},
 				{"holdfast verify --certificate=pkcs11:\tr\t", ";object=rsa2048;type=cert;id="},
 			} {
@@ -96,6 +104,12 @@ func TestCompletionInShells(t *testing.T) {
 					continue
 				}
 				press(line.typed+show, line.completed)
+			}
+			if shell.name == "bash" { // also without the package bash-completion
+				press("holdfast exec -- my-too\t"+show, "[exec][--][my-tool]")
+				press("unset -f _command_offset _comp_command_offset\r", "")
+				press("holdfast exec -- my-too\t"+show, "[exec][--][my-tool]")
+				press("holdfast exec -- cat cert\t"+show, "[cat][certificate.pem]")
 			}
 		})
 	}

@@ -5,6 +5,7 @@ package blob
 
 import (
 	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,10 +28,24 @@ var algorithms = [...]struct {
 	{"ML-DSA-", 0},
 }
 
+// minRSA is the least size of RSA keys, in bits. Signatures with shorter ones are
+// disallowed since 2014 (NIST SP 800-131A revision 2, section 3).
+const minRSA = 2048
+
+var errShort = errors.New("RSA keys of fewer than 2048 bits are too weak for signatures")
+
+func isShort(pub crypto.PublicKey) bool {
+	key, ok := pub.(*rsa.PublicKey)
+	return ok && key.N.BitLen() < minRSA
+}
+
 // hashFor returns the hash with which a key signs files, or 0 if it signs their
-// content. The error wraps [errors.ErrUnsupported].
+// content. The error wraps errShort or [errors.ErrUnsupported].
 func hashFor(pub crypto.PublicKey) (crypto.Hash, error) {
 	name := signer.DescribeKey(pub)
+	if isShort(pub) {
+		return 0, signer.WithHint(fmt.Errorf("the key is %s: %w", name, errShort), "files are signed with RSA keys of at least 2048 bits, or with ECDSA, Ed25519 or ML-DSA")
+	}
 	for _, a := range algorithms {
 		if strings.HasPrefix(name, a.key) {
 			return a.hash, nil

@@ -1,7 +1,12 @@
 package blob_test
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"strings"
 	"testing"
@@ -131,6 +136,53 @@ func TestPinned(t *testing.T) {
 	if err := os.Remove("app.sig"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// RSA keys of fewer than 2048 bits are refused, although the CA is trusted or the
+// certificate or the key is pinned, and also as the key of a CA.
+func TestShortRSA(t *testing.T) {
+	f := newFolder(t)
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := signertest.NewCA(t, "root")
+	app := []byte("the program\n")
+	f.write("app", app)
+	digest := sha256.Sum256(app)
+	sig, err := rsa.SignPKCS1v15(nil, short, crypto.SHA256, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(short.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("app.sig", sig)
+	f.write("app.sig.pem", signertest.CertPEM(root.Issue(t, short, releaser)))
+	f.write("key.pem", signertest.KeyPEM(t, short))
+	f.write("pub.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}))
+	f.write("ca.pem", signertest.CertPEM(root.Cert))
+	trusting := []string{"verify-blob", "--trust-anchor", "ca.pem", "--subject", subject, "app"}
+	for _, args := range [][]string{
+		trusting, {"verify-blob", "--signer", "app.sig.pem", "app"}, {"verify-blob", "--signer", "pub.pem", "app"},
+		{"sign-blob", "--private-key", "key.pem", "--signature", "-", "app"},
+	} {
+		f.bad(front.ExitOther, args, "RSA-1024: RSA keys of fewer than 2048 bits are too weak for signatures", "hint: ")
+	}
+
+	weak := signertest.CA{Key: short}
+	weak.Cert = root.Issue(t, short, func(c *x509.Certificate) {
+		c.IsCA, c.KeyUsage, c.ExtKeyUsage, c.Subject.CommonName = true, x509.KeyUsageCertSign, nil, "weak"
+	})
+	key := signertest.Key(t, "p256")
+	f.write("key.pem", signertest.KeyPEM(t, key))
+	if err := os.Remove("app.sig.pem"); err != nil {
+		t.Fatal(err)
+	}
+	f.good("sign-blob", "--private-key", "key.pem", "--force", "app")
+	f.write("app.sig.pem", signertest.CertPEM(weak.Issue(t, key, releaser), weak.Cert))
+	f.bad(front.ExitOther, trusting, `the key of the certificate "CN=weak" is RSA-1024: RSA keys`, "hint: ")
 }
 
 func TestVerifyUsage(t *testing.T) {

@@ -45,7 +45,8 @@ Its dates, its issuer and its usages are not checked.
 a certificate in the file of --trust-anchor, is valid now, and has exactly this
 subject. Each certificate on this path has the extended key usage codeSigning or
 anyExtendedKeyUsage, or no extended key usages. The key usage of the signer
-contains digitalSignature, unless there is none. SHA-1 and MD5 are refused.
+contains digitalSignature, unless there is none. SHA-1 and MD5 are refused, and
+RSA keys of fewer than 2048 bits, also for --signer.
 Revocation is not checked.
 
 A certificate that lies beside a file proves nothing by itself: whoever replaces

@@ -25,8 +25,10 @@ func TestWrongParts(t *testing.T) {
 	if err := root.GenBashCompletionV2(&cobras, true); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(cobras.String(), "\n__holdfast_handle_special_char()") {
-		t.Error("words.bash replaces no function")
+	for _, part := range []string{"\n__holdfast_handle_special_char()", "\n__start_holdfast()", " -F __start_holdfast holdfast\n"} {
+		if !strings.Contains(cobras.String(), part) {
+			t.Errorf("words.bash replaces nothing: the script has no %q", part)
+		}
 	}
 	for i := 0; i < len(wrongParts); i += 2 {
 		if !strings.Contains(cobras.String(), wrongParts[i]) {

@@ -24,3 +24,30 @@ __holdfast_handle_special_char()
         fi
     done
 }
+
+# What follows -- is a command of its own, with its arguments. bash-completion completes it
+# as bash does elsewhere; without that, only the names of commands and files are completed.
+__holdfast_start()
+{
+    local i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == -- ]] || continue
+        COMPREPLY=()
+        if declare -F _comp_command_offset >/dev/null; then
+            _comp_command_offset $((i + 1))
+        elif declare -F _command_offset >/dev/null; then
+            _command_offset $((i + 1))
+        elif ((i + 1 == COMP_CWORD)); then
+            local IFS=$'\n'
+            COMPREPLY=($(compgen -c -- "${COMP_WORDS[COMP_CWORD]}"))
+        fi
+        return
+    done
+    __start_holdfast "$@"
+}
+
+if [[ $(type -t compopt) == builtin ]]; then
+    complete -o default -F __holdfast_start holdfast
+else
+    complete -o default -o nospace -F __holdfast_start holdfast
+fi

@@ -216,8 +216,10 @@ func TestMLDSAReplacedKey(t *testing.T) {
 			} else {
 				startUpdate(t, w.dir, args...)
 			}
-			for _, name := range []string{"first", "second", "third"} {
-				use(name)
+			for i, name := range []string{"first", "second", "third"} {
+				if i > 0 { // the command may be reading the first key for the first time
+					use(name)
+				}
 				begin := len(events.String())
 				clitest.Eventually(t, "two sessions with the "+name+" key", func() bool {
 					return strings.Count(events.String()[begin:], `"serialNumber":"`+clitest.Serial(t, w.path(name+".pem"))+`"`) > 1

@@ -33,7 +33,7 @@ func TestEmulatorPage(t *testing.T) {
 		switch {
 		case kind == "sh":
 			scripts = append(scripts, text)
-		case strings.HasPrefix(text, "[faults]"), strings.HasPrefix(text, "[rates]"), strings.HasPrefix(text, "[private_ca]"):
+		case strings.HasPrefix(text, "[faults]"), strings.HasPrefix(text, "[rates]"), strings.HasPrefix(text, "[caller_rates]"), strings.HasPrefix(text, "[private_ca]"):
 			// The configuration tests of the emulator cover these.
 		case names[kind] != "":
 			files[names[kind]] = text

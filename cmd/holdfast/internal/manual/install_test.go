@@ -18,8 +18,13 @@ func TestInstall(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022))
 	makeProgram := signertest.Require(t, "make", "make")
 	bin, dest := t.TempDir(), filepath.Join(t.TempDir(), "a folder")
-	install := func() ([]byte, error) {
-		return exec.Command(makeProgram, "-C", "../../../..", "install", "BIN="+bin, "DESTDIR="+dest, "PREFIX=/usr").CombinedOutput()
+	install := func(args ...string) ([]byte, error) {
+		args = append([]string{"-C", "../../../..", "install", "BIN=" + bin, "DESTDIR=" + dest, "PREFIX=/usr"}, args...)
+		return exec.Command(makeProgram, args...).CombinedOutput()
+	}
+	zsh := "share/zsh/site-functions/_holdfast"
+	if _, err := os.Stat("/etc/debian_version"); err == nil {
+		zsh = "share/zsh/vendor-completions/_holdfast"
 	}
 	if out, err := install(); err == nil {
 		t.Errorf("it installs nothing without an error: %s", out)
@@ -38,19 +43,35 @@ func TestInstall(t *testing.T) {
 		}
 	}
 	for name, mode := range map[string]os.FileMode{
-		"bin/holdfast":                                  0o755,
-		"bin/holdfast-ecp":                              0o755,
-		"libexec/holdfast/holdfast-pkcs11":              0o755,
-		"share/man/man1/holdfast.1":                     0o644,
-		"share/man/man1/holdfast-ca-issue.1":            0o644,
-		"share/man/man1/holdfast-pkcs11.1":              0o644,
-		"share/bash-completion/completions/holdfast":    0o644,
-		"share/zsh/site-functions/_holdfast":            0o644,
+		"bin/holdfast":                               0o755,
+		"bin/holdfast-ecp":                           0o755,
+		"libexec/holdfast/holdfast-pkcs11":           0o755,
+		"share/man/man1/holdfast.1":                  0o644,
+		"share/man/man1/holdfast-ca-issue.1":         0o644,
+		"share/man/man1/holdfast-pkcs11.1":           0o644,
+		"share/bash-completion/completions/holdfast": 0o644,
+		zsh: 0o644,
 		"share/fish/vendor_completions.d/holdfast.fish": 0o644,
 		"share/holdfast/holdfast.ps1":                   0o644,
 	} {
 		if info, err := os.Stat(filepath.Join(dest, "usr", name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v, want %v", name, info, err, mode)
+		}
+	}
+	for _, tt := range []struct{ arg, zsh string }{
+		{"PREFIX=/usr/local", "usr/local/share/zsh/site-functions"},
+		{"PREFIX=/opt/a", "opt/a/share/zsh/site-functions"},
+		{"ZSH_COMPLETIONS=site-functions", "usr/share/zsh/site-functions"},
+		{"ZSH_COMPLETIONS=other", "usr/share/zsh/other"},
+	} {
+		dest = t.TempDir()
+		if out, err := install(tt.arg); err != nil {
+			t.Fatalf("%s: %v\n%s", tt.arg, err, out)
+		}
+		found, _ := filepath.Glob(filepath.Join(dest, "*", "share/zsh/*"))
+		more, _ := filepath.Glob(filepath.Join(dest, "*", "*", "share/zsh/*"))
+		if found = append(found, more...); len(found) != 1 || found[0] != filepath.Join(dest, tt.zsh) {
+			t.Errorf("%s: the completions of zsh are in %q, want %s", tt.arg, found, tt.zsh)
 		}
 	}
 }

@@ -99,6 +99,7 @@ var wholeWalks = []struct {
 	{"ssh-agent.md", "From nothing to credentials", map[string]string{"openssh": "ssh-agent"}, ""},
 	{"attestation.md", "Try it", map[string]string{"swtpm": "swtpm_setup", "tpm2-tools": "tpm2_pcrread"}, ""},
 	{"renew-private-ca.md", "Try it with the emulator", nil, "holdfast renew --config roles.toml"},
+	{"role-chaining.md", "Roles for pods", map[string]string{"awscli": "/usr/bin/aws"}, ""},
 	{"serve-ssh-agent.md", "", map[string]string{"openssh": "ssh-add", "git": "git"}, ""},
 	{"walkthrough-export.md", "", map[string]string{"awscli": "/usr/bin/aws", "jq": "jq"}, ""},
 }

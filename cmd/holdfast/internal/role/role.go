@@ -136,7 +136,10 @@ func (s Setup) source(config rolesanywhere.Config, identity *rotate.Identity) (c
 	if err != nil {
 		return nil, err
 	}
-	return s.Chain.Source(config, first)
+	if s.Chain.RoleARN == "" {
+		return first, nil
+	}
+	return newChained(s.Chain, config, first, func() *x509.Certificate { return identity.Chain()[0] })
 }
 
 // Keep renews the credentials and the certificate, and reloads the key and the
