@@ -140,9 +140,11 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/front":     {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/flags":     {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
 	"cmd/holdfast/internal/role":      {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/privateca", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/daemon":    {front, role, "signer", "signer/rotate", "keystore", "pki/renew", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
+	"cmd/holdfast/internal/systemd":   {},
+	"cmd/holdfast/internal/service":   {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/daemon":    {front, role, service, systemd, "signer", "signer/rotate", "keystore", "pki/renew", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
 	"cmd/holdfast/internal/child":     {front, "signer"},
-	"cmd/holdfast/internal/vending":   {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/vending":   {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", service, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/sshagent":  {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "signer/rotate", "keystore"},
 	"cmd/holdfast/internal/keys":      {front, flags, "signer", "keystore"},
 	"cmd/holdfast/internal/blob":      {front, flags, "signer", "keystore", "keystore/selector"},
@@ -166,6 +168,9 @@ const (
 	front = "cmd/holdfast/internal/front"
 	flags = "cmd/holdfast/internal/flags"
 	role  = "cmd/holdfast/internal/role"
+
+	service = "cmd/holdfast/internal/service"
+	systemd = "cmd/holdfast/internal/systemd"
 
 	issuing = "cmd/holdfast/internal/issuing"
 )

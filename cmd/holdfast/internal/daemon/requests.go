@@ -17,7 +17,7 @@ var endpoints = [...]struct {
 	{"token", func(p string) bool { return strings.HasSuffix(p, "/latest/api/token") }},
 	{"imds-credentials", func(p string) bool { return strings.Contains(p, "/latest/meta-data/iam/security-credentials/") }},
 	{"imds", func(p string) bool { return strings.Contains(p, "/latest/") }},
-	{"container", func(p string) bool { return strings.HasSuffix(p, "/credentials") }},
+	{"container", isContainerPath},
 	{"other", func(string) bool { return true }},
 }
 
@@ -31,3 +31,8 @@ func (m *monitor) observe(r *http.Request, status int) {
 		}
 	}
 }
+
+func isContainerPath(path string) bool { return strings.HasSuffix(path, "/credentials") }
+
+// isContainer reports whether r is a request of the container endpoint.
+func isContainer(r *http.Request) bool { return isContainerPath(r.URL.Path) }
