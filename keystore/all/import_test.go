@@ -118,6 +118,7 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/imds":          {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":     {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":      {},
+	"rolesanywhere/credentials/podidentity":   {"rolesanywhere/credentials", "rolesanywhere/credentials/container"},
 	"rolesanywhere/credentials/sharedfile":    {"rolesanywhere/credentials"},
 	"rolesanywhere/internal/strictjson":       {},
 	"rolesanywhere/trustpolicy":               {"rolesanywhere/internal/strictjson"},
