@@ -134,7 +134,7 @@ var mayImport = map[string][]string{
 	// another.
 	"cmd/holdfast":                    {"cmd/holdfast/cli", "keystore/all"},
 	"cmd/holdfast/cli":                {front, flags, "cmd/holdfast/internal/commands", "cmd/holdfast/internal/mainstack", "keystore", "rolesanywhere/credentials/loopback"},
-	"cmd/holdfast/internal/commands":  {front, role, "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent"},
+	"cmd/holdfast/internal/commands":  {front, role, "cmd/holdfast/internal/agent", "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent"},
 	"cmd/holdfast/internal/manual":    {front, "cmd/holdfast/internal/commands"},
 	"cmd/holdfast/internal/mainstack": {"internal/stack"},
 	"cmd/holdfast/internal/pinentry":  {},
@@ -144,6 +144,7 @@ var mayImport = map[string][]string{
 	"cmd/holdfast/internal/systemd":   {},
 	"cmd/holdfast/internal/service":   {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback"},
 	"cmd/holdfast/internal/daemon":    {front, role, service, systemd, "signer", "signer/rotate", "keystore", "pki/renew", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
+	"cmd/holdfast/internal/agent":     {front, flags, role, service, systemd, "signer", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/podidentity"},
 	"cmd/holdfast/internal/child":     {front, "signer"},
 	"cmd/holdfast/internal/vending":   {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", service, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
 	"cmd/holdfast/internal/sshagent":  {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "signer/rotate", "keystore"},

@@ -78,8 +78,8 @@ func (d *daemon) run(ctx context.Context) error {
 
 	d.handler, d.statusHandler = service.NewGate(d.cfg.Hold, isContainer), service.NewGate(0, nil)
 	d.http = &loopback.Server{Handler: d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
-	d.monitor = &monitor{server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
-	d.http.Observe = d.monitor.observe
+	d.monitor = &monitor{requests: service.NewRequests(endpoints[:]), server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
+	d.http.Observe = d.monitor.requests.Observe
 	d.statusHTTP = &loopback.Server{Handler: d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
 	served := make(chan error, 2)
 	servers := 1

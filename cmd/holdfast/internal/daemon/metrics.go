@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
 	"github.com/holdfast-dev/holdfast/pki/renew"
@@ -48,14 +47,7 @@ func (m *monitor) metrics(states []state) string {
 		return service.OneIf(s.IsOverdue(m.now()))
 	})
 	perRenewer("certificate_renewal_waiting", "1 if the CA has the request and has not issued the certificate yet.", func(s renew.Status) float64 { return service.OneIf(s.IsWaiting()) })
-	b.Family("requests_total", "counter", "Requests answered, by endpoint and HTTP status code.")
-	for i := range m.requests {
-		for code := range m.requests[i] {
-			if n := m.requests[i][code].Load(); n > 0 {
-				b.Add("requests_total", float64(n), "endpoint", endpoints[i].name, "code", strconv.Itoa(code))
-			}
-		}
-	}
+	m.requests.AddTo(&b)
 	b.AddServer(m.server)
 	b.Single("pkcs11_helpers_ended_total", "counter", "Helper processes of PKCS #11 modules that crashed, or were ended because the module did not answer.", float64(m.endedHelpers()))
 	b.AddProcess(m.started)

@@ -3,7 +3,6 @@ package daemon
 import (
 	"crypto/x509"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -25,7 +24,7 @@ type monitor struct {
 
 	endedHelpers func() int64 // see keystore.Isolator
 
-	requests [len(endpoints)][maxStatus]atomic.Int64
+	requests *service.Requests
 }
 
 // A state is the state of a role at one moment. It is all that the status endpoints
