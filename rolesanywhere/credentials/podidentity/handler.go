@@ -1,10 +1,17 @@
 package podidentity
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/lookup"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 )
 
 // A Handler serves credentials to pods at [Path]. Its responses are JSON: credentials in
@@ -43,6 +50,9 @@ type Handler struct {
 	Issued func(Issue)
 
 	Now func() time.Time // nil: time.Now
+
+	mu    sync.Mutex
+	first memory[sender, netip.Addr]
 }
 
 // An Issue is a record for an audit log. It contains no secrets.
@@ -54,7 +64,139 @@ type Issue struct {
 	Err     error     // why none were issued; nil: they were
 }
 
+// A sender has one source address in a minute.
+type sender struct {
+	uid string
+	is4 bool
+}
+
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, http.StatusText(http.StatusNotImplemented), http.StatusNotImplemented)
+	if r.URL.Path != Path {
+		container.WriteError(w, http.StatusNotFound, "NotFound", "credentials are at "+Path)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		container.WriteError(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "use GET to read credentials")
+		return
+	}
+	issue := Issue{Address: source(r)}
+	body, err := h.credentials(r, &issue)
+	issue.Err = err
+	if h.Issued != nil && (err == nil || h.Pool.isRefused(err)) {
+		h.Issued(issue)
+	}
+	if err == nil {
+		container.Write(w, http.StatusOK, body)
+		return
+	}
+	h.writeError(w, err, issue.RoleARN)
+}
+
+// statuses has the HTTP statuses of the codes of refusals other than 403.
+var statuses = lookup.Table[string, int]{
+	{MalformedToken, http.StatusBadRequest},
+	{InvalidToken, http.StatusUnauthorized},
+	{ExpiredToken, http.StatusUnauthorized},
+}
+
+func (h *Handler) writeError(w http.ResponseWriter, err error, roleARN string) {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		status := cmp.Or(statuses.Get(refused.Code), http.StatusForbidden)
+		container.WriteError(w, status, refused.Code, refused.Reason)
+		return
+	}
+	// Other errors are for the log: they may describe the node.
+	if h.Pool.isRefused(err) {
+		container.WriteError(w, http.StatusForbidden, AccessDenied, "AWS refuses credentials of the role "+cmp.Or(roleARN, "of this pod")+"; see the log of the agent")
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	if errors.Is(err, ErrBusy) {
+		container.WriteError(w, http.StatusTooManyRequests, "TooManyRequests", "the agent has too many requests")
+		return
+	}
+	container.WriteError(w, http.StatusServiceUnavailable, "CredentialsNotAvailable", "no valid credentials are available yet; see the log of the agent")
+}
+
+// credentials returns the document for a request, and adds to issue what it learns.
+func (h *Handler) credentials(r *http.Request, issue *Issue) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.Pool.hold())
+	defer cancel()
+	token, err := bearer(r.Header.Values("Authorization"))
+	if err != nil {
+		return nil, err
+	}
+	if issue.Pod, err = h.review(ctx, token); err != nil {
+		return nil, err
+	}
+	if err := h.checkAddress(issue.Pod, issue.Address); err != nil {
+		return nil, err
+	}
+	grant, err := h.Grant(issue.Pod)
+	if err != nil {
+		return nil, err
+	}
+	issue.RoleARN = grant.RoleARN
+	e, c, err := h.Pool.get(ctx, grant)
+	if err != nil {
+		return nil, err
+	}
+	issue.Expires = c.Expires
+	return e.encoded.Bytes(c, e.encode)
+}
+
+// firstPause is the pause before a second review after a temporary error. It doubles.
+const firstPause = 200 * time.Millisecond
+
+// review reviews the token, again after temporary errors, until ctx ends.
+func (h *Handler) review(ctx context.Context, token string) (Pod, error) {
+	var last error
+	for pause := firstPause; ; pause *= 2 {
+		pod, err := h.Review(ctx, token)
+		if err == nil || h.Pool.isRefused(err) {
+			return pod, err
+		}
+		if ctx.Err() == nil || last == nil { // otherwise only the wait ended
+			last = err
+		}
+		if await.Pause(ctx, pause) != nil {
+			return Pod{}, last
+		}
+	}
+}
+
+// checkAddress refuses a pod that sends from another address than at first.
+func (h *Handler) checkAddress(pod Pod, address netip.Addr) error {
+	if !h.SameAddress {
+		return nil
+	}
+	from, now := sender{pod.UID, address.Is4()}, h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first, known := h.first.get(from, now)
+	if known && first != address {
+		return &RefusedError{AccessDenied, "the token of this pod was used at another address in the last minute"}
+	}
+	if !known {
+		h.first.put(from, address, now, now.Add(maxAge))
+	}
+	return nil
+}
+
+// source returns the address of the client, or the zero value if it has none.
+func source(r *http.Request) netip.Addr {
+	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return client.Addr().Unmap().WithZone("")
+}
+
+func (h *Handler) now() time.Time {
+	if h.Now == nil {
+		return time.Now()
+	}
+	return h.Now()
 }
