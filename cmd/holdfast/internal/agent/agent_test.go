@@ -3,7 +3,9 @@
 package agent_test
 
 import (
+	"bytes"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
+	"github.com/holdfast-dev/holdfast/signer/signertest"
+	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
 
 // Pods get the credentials of their roles, which AWS accepts, and nothing else.
@@ -321,5 +325,69 @@ func TestTerminated(t *testing.T) {
 	}
 	if err := s.End(); err != nil {
 		t.Errorf("%v\n%s", err, s.Log)
+	}
+}
+
+// The agent tells systemd when it is ready, alive and stopping.
+func TestUnderSystemd(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.path("notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	if err := manager.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{"NOTIFY_SOCKET=" + s.path("notify"), "WATCHDOG_USEC=100000"}
+	s.start(t)
+	expect := func(want string) {
+		t.Helper()
+		for buf := make([]byte, 4096); ; {
+			n, err := manager.Read(buf)
+			if err != nil {
+				t.Fatalf("%s: %v", want, err)
+			}
+			if strings.Contains(string(buf[:n]), want) {
+				return
+			}
+		}
+	}
+	expect("READY=1\nSTATUS=serving the pods of node-1")
+	expect("WATCHDOG=1")
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	expect("STOPPING=1")
+}
+
+// With --state-seal, the session is encrypted with a key that a TPM seals.
+func TestSealedState(t *testing.T) {
+	t.Parallel()
+	signertest.Require(t, "swtpm", "swtpm")
+	s := newScene(t, nil)
+	s.env = []string{"TPM_DEVICE=" + tpmtest.Start(t).Path}
+	for range 2 {
+		s.start(t, "--state", "session", "--state-seal", "tpm:path=seal.pem")
+		clitest.WaitReady(t, s.Served)
+		if err := s.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.End() // it was killed
+	}
+	if n := s.aws.sessions.Load(); n != 1 {
+		t.Errorf("%d calls of CreateSession\n%s", n, s.Log)
+	}
+	data, err := os.ReadFile(s.path("session"))
+	if err != nil || bytes.Contains(data, []byte("ASIA")) {
+		t.Errorf("%v, %q", err, data)
+	}
+	// Without the TPM, the agent works, but keeps nothing.
+	s.env = []string{"TPM_DEVICE=" + s.path("none")}
+	s.start(t, "--state", "session", "--state-seal", "tpm:path=seal.pem")
+	clitest.WaitReady(t, s.Served)
+	if n := len(s.logLines("the key of the state file is not available; continuing without the file")); n != 1 {
+		t.Errorf("%d warnings\n%s", n, s.Log)
 	}
 }

@@ -71,6 +71,7 @@ session_duration = 21600
 type scene struct {
 	*clitest.Served
 	dir  string
+	env  []string // more variables
 	aws  *aws
 	kube *apiServer
 }
@@ -112,7 +113,7 @@ func (s *scene) start(t *testing.T, args ...string) {
 
 func (s *scene) startAt(t *testing.T, args ...string) {
 	t.Helper()
-	s.Served = clitest.StartProgram(t, "holdfast", s.dir, []string{"NODE_NAME=" + nodeName}, append([]string{
+	s.Served = clitest.StartProgram(t, "holdfast", s.dir, append(s.env, "NODE_NAME="+nodeName), append([]string{
 		"agent", "--certificate", "cert.pem", "--private-key", "key.pem",
 		"--endpoint", s.aws.URL, "--sts-endpoint", s.aws.URL, "--trust-anchor-arn", s.aws.emulator.TrustAnchorARNs()[0],
 		"--profile-arn", s.aws.emulator.ProfileARNs()[0], "--role-arn", baseRole,

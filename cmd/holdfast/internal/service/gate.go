@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 )
 
-// MaxHold is the maximum time that a request may be held. The time limits of
-// loopback.Server for a whole request are longer.
+// MaxHold is the maximum time that a request may be held. The time limit of
+// loopback.Server for a response is longer.
 const MaxHold = 10 * time.Second
 
 // A Gate passes requests to the handler that Open sets. Before that, it responds
