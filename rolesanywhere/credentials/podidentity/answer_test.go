@@ -28,7 +28,7 @@ var badAnswers = []struct {
 		a.Status.Authenticated, a.Status.Error = false, "\x1b[2J\n\u202eevil\x00"
 	}, `refuses the token: "\x1b[2J\n\u202eevil\x00"`},
 	{"a long error", func(a *answer) {
-		a.Status.Authenticated, a.Status.Error = false, strings.Repeat("ä", 10_000)
+		a.Status.Authenticated, a.Status.Error = false, "x"+strings.Repeat("ä", 10_000)
 	}, "…"},
 	{"an error with the token", func(a *answer) {
 		a.Status.Authenticated, a.Status.Error = false, "bad: "+secretToken

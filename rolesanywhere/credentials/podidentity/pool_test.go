@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -338,4 +339,41 @@ func TestWallClock(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
+}
+
+// TestGoroutines: a dropped key has no goroutine any more, though Run continues.
+func TestGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &testSource{life: time.Hour}
+		p := &Pool{}
+		defer run(t, p)()
+		const keys = 50
+		for i := range keys {
+			if _, err := p.Credentials(t.Context(), source.grant(strconv.Itoa(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := renewing(); got != keys {
+			t.Errorf("%d goroutines for %d keys", got, keys)
+		}
+		for i := range keys / 2 {
+			p.Keep(func(key string) bool { return key != strconv.Itoa(i) })
+		}
+		synctest.Wait()
+		if got := renewing(); got != keys/2 {
+			t.Errorf("%d goroutines after half of the keys were dropped", got)
+		}
+		time.Sleep(time.Hour + sweepInterval)
+		synctest.Wait()
+		if got := renewing(); got != 0 {
+			t.Errorf("%d goroutines of idle keys", got)
+		}
+	})
+}
+
+// renewing returns the number of goroutines that renew credentials.
+func renewing() int {
+	stacks := make([]byte, 4<<20)
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "credentials.(*Cache).Run(")
 }
