@@ -156,6 +156,7 @@ func TestHandler(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Minute) // for the reviews and renewals in progress
+				synctest.Wait()
 				for _, secret := range []string{token, token[strings.LastIndex(token, ".")+1:], "the/secret", "tokentoken"} {
 					if strings.Contains(fmt.Sprint(log.String(), issues), secret) || w.Code != 200 && strings.Contains(w.Body.String(), secret) {
 						t.Errorf("%q is in the log, in the records or in the answer", secret)

@@ -97,14 +97,18 @@ func run(t *testing.T, p *Pool) (stop func()) {
 // or fails.
 func TestValidCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := &testSource{life: time.Hour}
+		source := &testSource{life: time.Hour, fail: func(call int) error {
+			if call == 1 {
+				return nil
+			}
+			time.Sleep(time.Minute)
+			return errTrouble
+		}}
 		p := &Pool{}
 		defer run(t, p)()
 		if _, err := p.Credentials(t.Context(), source.grant("a")); err != nil {
 			t.Fatal(err)
 		}
-		source.fail = func(int) error { return errTrouble }
-		source.takes = time.Minute
 		for range 590 {
 			time.Sleep(6 * time.Second)
 			start := time.Now()
@@ -333,6 +337,7 @@ func TestWallClock(t *testing.T) {
 		if _, err := p.Credentials(t.Context(), source.grant("a")); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // until nothing uses ahead
 		ahead = 2 * time.Hour
 		start := time.Now()
 		if _, err := p.Credentials(t.Context(), source.grant("a")); !errors.Is(err, errTrouble) || time.Since(start) != DefaultHold {

@@ -140,13 +140,20 @@ func TestTroubleIsTemporary(t *testing.T) {
 		{"long own token", nil, own(strings.Repeat("o", maxToken+1)), "too long"},
 	} {
 		var log bytes.Buffer
-		r := (&apiServer{answer: test.answer}).reviewer()
-		r.Token, r.Logger = test.own, slog.New(slog.NewTextHandler(&log, nil))
-		_, err := r.Review(t.Context(), token)
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			r := (&apiServer{answer: test.answer}).reviewer()
+			r.Token, r.Logger = test.own, slog.New(slog.NewTextHandler(&log, nil))
+			_, err = r.Review(t.Context(), token)
+			synctest.Wait() // for the log
+		})
 		var refused *RefusedError
 		if err == nil || errors.As(err, &refused) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.name, err)
 			continue
+		}
+		if !strings.Contains(log.String(), "cannot be reviewed") {
+			t.Errorf("%s: log %q", test.name, &log)
 		}
 		checkReason(t, err.Error()+strings.TrimSpace(log.String()), token)
 		if strings.Contains(err.Error(), "own\n") {
