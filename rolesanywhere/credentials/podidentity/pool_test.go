@@ -105,6 +105,7 @@ func TestValidCredentials(t *testing.T) {
 			return errTrouble
 		}}
 		p := &Pool{}
+		defer time.Sleep(time.Minute) // for the renewal in progress
 		defer run(t, p)()
 		if _, err := p.Credentials(t.Context(), source.grant("a")); err != nil {
 			t.Fatal(err)
