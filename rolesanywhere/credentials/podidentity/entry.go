@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/logging"
@@ -22,9 +21,9 @@ type entry struct {
 	ctx    context.Context // ends when the entry is dropped
 	cancel context.CancelFunc
 
-	opening sync.Once
-	source  credentials.Source
-	err     error // of opening
+	ready  chan struct{} // closed when the next two are set
+	source credentials.Source
+	err    error // of Grant.Open
 
 	// These are guarded by the mutex of the Pool.
 	opened bool
@@ -40,7 +39,7 @@ const lifeWithout = 5 * time.Minute
 var errDropped = errors.New("the credentials are no longer provided in this way")
 
 func newEntry(p *Pool, g Grant) *entry {
-	e := &entry{key: g.Key, roleARN: g.RoleARN, life: lifeWithout}
+	e := &entry{key: g.Key, roleARN: g.RoleARN, ready: make(chan struct{}), life: lifeWithout}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.cache = credentials.Cache{
 		Source: e, Now: p.Now, Logger: logging.OrDiscard(p.Logger).With("key", g.Key, "role", g.RoleARN),
@@ -55,30 +54,36 @@ func newEntry(p *Pool, g Grant) *entry {
 	return e
 }
 
-// open opens the Source for the first request. If that fails, the entry is dropped, so that
-// the next request tries again.
-func (e *entry) open(p *Pool, g Grant) error {
-	e.opening.Do(func() {
-		e.source, e.err = g.Open()
-		if e.err == nil && e.source == nil {
-			e.err = fmt.Errorf("%s has no source of credentials", g.Key)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if e.err != nil {
-			p.drop(e)
-			return
-		}
-		e.opened = true
-		if p.running != nil && e.ctx.Err() == nil {
-			p.start(e)
-		}
-	})
-	return e.err
+// open opens the Source of a new entry. If that fails, the entry is dropped, so that the
+// next request tries again.
+func (e *entry) open(p *Pool, g Grant) {
+	defer close(e.ready)
+	e.source, e.err = g.Open()
+	if e.err == nil && e.source == nil {
+		e.err = fmt.Errorf("%s has no source of credentials", g.Key)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.err != nil {
+		p.drop(e)
+		return
+	}
+	e.opened = true
+	if p.running != nil && e.ctx.Err() == nil {
+		p.start(e)
+	}
 }
 
 // await returns the credentials. It waits for them until ctx ends or the error is final.
 func (e *entry) await(ctx context.Context, isRefused func(error) bool) (credentials.Credentials, error) {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return credentials.Credentials{}, ctx.Err()
+	}
+	if e.err != nil {
+		return credentials.Credentials{}, e.err
+	}
 	var last error
 	for {
 		c, err := e.cache.Credentials(ctx)
@@ -105,7 +110,7 @@ func (e *entry) await(ctx context.Context, isRefused func(error) bool) (credenti
 
 // untilRetry returns when the Cache calls the Source again after a failure.
 func (e *entry) untilRetry() time.Duration {
-	const minimum = 10 * time.Millisecond
+	const minimum = 50 * time.Millisecond // for a Source that does not return
 	status := e.cache.Status()
 	return max(status.Next.Sub(e.now()), minimum)
 }

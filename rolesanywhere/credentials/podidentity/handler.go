@@ -155,7 +155,7 @@ func (h *Handler) review(ctx context.Context, token string) (Pod, error) {
 	var last error
 	for pause := firstPause; ; pause *= 2 {
 		pod, err := h.Review(ctx, token)
-		if err == nil || h.Pool.isRefused(err) {
+		if _, refused := errors.AsType[*RefusedError](err); err == nil || refused {
 			return pod, err
 		}
 		if ctx.Err() == nil || last == nil { // otherwise only the wait ended

@@ -70,20 +70,20 @@ func (p *Pool) Credentials(ctx context.Context, g Grant) (credentials.Credential
 
 // get is Credentials without the limit of Hold. It also returns the entry of the Key.
 func (p *Pool) get(ctx context.Context, g Grant) (*entry, credentials.Credentials, error) {
-	e := p.entry(g)
-	if err := e.open(p, g); err != nil {
-		return nil, credentials.Credentials{}, err
+	e, isNew := p.entry(g)
+	if isNew {
+		e.open(p, g)
 	}
 	c, err := e.await(ctx, p.isRefused)
 	return e, c, err
 }
 
-// entry returns the entry of a Key, maybe a new one.
-func (p *Pool) entry(g Grant) *entry {
+// entry returns the entry of a Key. The caller opens a new one.
+func (p *Pool) entry(g Grant) (_ *entry, isNew bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.entries[g.Key]
-	if e == nil {
+	if isNew = e == nil; isNew {
 		if p.entries == nil {
 			p.entries = make(map[string]*entry)
 		}
@@ -94,7 +94,7 @@ func (p *Pool) entry(g Grant) *entry {
 		p.entries[g.Key] = e
 	}
 	e.asked = time.Now()
-	return e
+	return e, isNew
 }
 
 // Run renews credentials until ctx ends, and returns ctx.Err(). Without Run, credentials
