@@ -35,7 +35,7 @@ func isolate(t *testing.T) bool {
 	cmd.SysProcAttr = namespaces(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET)
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		signertest.Skip(t, "network-namespace", err)
+		signertest.Skip(t, "netns", err)
 	}
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("%v\n%s", err, out)
@@ -164,7 +164,7 @@ func TestAddAddressNotPermitted(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	exit := new(exec.ExitError)
 	if !errors.As(err, &exit) && err != nil {
-		signertest.Skip(t, "network-namespace", err)
+		signertest.Skip(t, "netns", err)
 	}
 	if err == nil || !strings.Contains(string(out), "add 169.254.170.23 to the loopback interface: operation not permitted\nhint: run the command as root") {
 		t.Errorf("%v\n%s", err, out)
