@@ -70,7 +70,7 @@ func startCluster(t *testing.T) *cluster {
 		"--tls-cert-file="+c.path("server.pem"), "--tls-private-key-file="+c.path("server.key"), "--client-ca-file="+c.path("ca.pem"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+c.path("accounts.pub"), "--service-account-signing-key-file="+c.path("accounts.key"),
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction")
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged")
 	c.awaitReady(t, ended)
 	return c
 }

@@ -14,6 +14,7 @@ func TestCluster(t *testing.T) {
 	c := startCluster(t)
 	for name, test := range map[string]func(*testing.T, *cluster){
 		"policies": testPolicies,
+		"chart":    testChart,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
