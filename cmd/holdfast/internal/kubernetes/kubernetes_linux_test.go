@@ -15,6 +15,7 @@ func TestCluster(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *cluster){
 		"policies": testPolicies,
 		"chart":    testChart,
+		"page":     testPage,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
