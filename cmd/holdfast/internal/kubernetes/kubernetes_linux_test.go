@@ -16,6 +16,7 @@ func TestCluster(t *testing.T) {
 		"policies": testPolicies,
 		"chart":    testChart,
 		"page":     testPage,
+		"kubelet":  testKubelet,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

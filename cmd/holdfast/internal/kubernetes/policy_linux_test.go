@@ -22,7 +22,7 @@ const (
 
 // A pod has the fields of a pod that a policy changes.
 type pod struct {
-	Metadata struct{ Name, Namespace string }
+	Metadata struct{ Name, Namespace, UID string }
 	Spec     struct {
 		InitContainers, Containers, EphemeralContainers []container
 		Volumes                                         []volume
