@@ -17,6 +17,7 @@ func TestCluster(t *testing.T) {
 		"chart":    testChart,
 		"page":     testPage,
 		"kubelet":  testKubelet,
+		"agent":    testAgent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
