@@ -120,6 +120,7 @@ func testChart(t *testing.T, c *cluster) {
 		"state on the node":     {"--set=stateFolder=/var/lib/holdfast-agent"},
 		"policies":              {"--set=policies.inject=true,policies.warn=true"},
 		"policies for IPv6":     {"--set=policies.inject=true,policies.ipv6=true"},
+		"remote metrics":        {"--set=status.remote=true,status.port=9100"},
 		"cluster":               {"--set=clusterName=a,clusterARN=arn:aws:eks:us-east-1:111122223333:cluster/a"},
 		"secret of a registry":  {"--set=imagePullSecrets[0].name=registry"},
 		"no tolerations at all": {"--set=tolerations=null,nodeSelector=null"},
