@@ -110,20 +110,15 @@ func TestChartRefuses(t *testing.T) {
 func testChart(t *testing.T, c *cluster) {
 	c.kubectl(t, "{apiVersion: v1, kind: Namespace, metadata: {name: holdfast-system}}", "apply", "--filename=-")
 	t.Run("install", func(t *testing.T) { testInstall(t, c) })
-	c.kubectl(t, "", "apply", "--validate=strict", "--filename="+deployment+"/agent.yaml")
+	c.applyAgent(t)
 	t.Run("access", func(t *testing.T) { testAccess(t, c) })
 	for name, args := range map[string][]string{
-		"defaults":              nil,
-		"no namespace":          {"--set=createNamespace=false"},
-		"TPM by device plugin":  {"--set=tpm.resource=squat.ai/tpm,tpm.group=116"},
-		"TPM of the host":       {"--set=tpm.privileged=true,tpm.group=116"},
-		"state on the node":     {"--set=stateFolder=/var/lib/holdfast-agent"},
-		"policies":              {"--set=policies.inject=true,policies.warn=true"},
-		"policies for IPv6":     {"--set=policies.inject=true,policies.ipv6=true"},
-		"remote metrics":        {"--set=status.remote=true,status.port=9100"},
-		"cluster":               {"--set=clusterName=a,clusterARN=arn:aws:eks:us-east-1:111122223333:cluster/a"},
-		"secret of a registry":  {"--set=imagePullSecrets[0].name=registry"},
-		"no tolerations at all": {"--set=tolerations=null,nodeSelector=null"},
+		"defaults":             nil,
+		"TPM by device plugin": {"--set=tpm.resource=squat.ai/tpm,tpm.group=116"},
+		"TPM of the host":      {"--set=tpm.privileged=true,tpm.group=116"},
+		"less":                 {"--set=createNamespace=false,tolerations=null,nodeSelector=null,clusterName="},
+		"more": {"--set=stateFolder=/var/lib/holdfast-agent,status.remote=true,status.port=9100,imagePullSecrets[0].name=registry",
+			"--set=policies.inject=true,policies.warn=true,policies.ipv6=true,clusterARN=arn:aws:eks:us-east-1:111122223333:cluster/a"},
 		"PKCS #11": {"--set-json=extraVolumes=[{\"name\":\"module\",\"secret\":{\"secretName\":\"hsm\"}}]",
 			"--set-json=extraVolumeMounts=[{\"name\":\"module\",\"mountPath\":\"/opt/hsm\",\"readOnly\":true}]",
 			"--set-json=extraEnv=[{\"name\":\"HSM_CONF\",\"value\":\"/opt/hsm/conf\"}]", "--set=extraArgs[0]=--pkcs11-lib=/opt/hsm/module.so"},
@@ -136,6 +131,17 @@ func testChart(t *testing.T, c *cluster) {
 			}
 		})
 	}
+}
+
+// applyAgent applies agent.yaml. Its objects are removed at the end of the test, but not
+// the namespace.
+func (c *cluster) applyAgent(t *testing.T) {
+	t.Helper()
+	c.kubectl(t, "", "apply", "--validate=strict", "--filename="+deployment+"/agent.yaml")
+	t.Cleanup(func() {
+		c.kubectl(t, "", "delete", "daemonset,configmap,serviceaccount,clusterrole,clusterrolebinding", "--namespace=holdfast-system",
+			"--selector=app.kubernetes.io/name=holdfast-agent")
+	})
 }
 
 // testInstall: Helm installs the chart twice, for two pools of nodes, and removes it.

@@ -21,7 +21,7 @@ func testAgent(t *testing.T, c *cluster) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	stop := n.start(t)
-	orders, _ := c.create(t, "shop", "metadata: {name: orders}\nspec: {nodeName: agent-1, serviceAccountName: orders, containers: [{name: app, image: x}]}\n")
+	orders, _ := c.create(t, "shop", "metadata: {name: orders-1}\nspec: {nodeName: agent-1, serviceAccountName: orders, containers: [{name: app, image: x}]}\n")
 	if !orders.Spec.Containers[0].injected() {
 		t.Fatalf("the policy does not inject: %+v", orders)
 	}
@@ -77,7 +77,7 @@ func testAgent(t *testing.T, c *cluster) {
 		if expires, err := time.Parse(time.RFC3339, m[1]); err != nil || time.Until(expires) < 11*time.Hour {
 			t.Errorf("the base session ends at %s, error %v; want 12 hours", m[1], err)
 		}
-		for _, want := range []string{`"namespace":"shop"`, `"service_account":"orders"`, `"pod":"orders"`, `"role_arn":"arn:aws:iam::111122223333:role/pods/orders"`, `"address":"10.77.0.2"`} {
+		for _, want := range []string{`"namespace":"shop"`, `"service_account":"orders"`, `"pod":"orders-1"`, `"role_arn":"arn:aws:iam::111122223333:role/pods/orders"`, `"address":"10.77.0.2"`} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the log does not have %s:\n%s", want, log)
 			}
@@ -97,7 +97,8 @@ func testAgent(t *testing.T, c *cluster) {
 // newNodeWithObjects applies the manifests, and makes the node and the service accounts.
 func newNodeWithObjects(t *testing.T, c *cluster) *node {
 	t.Helper()
-	c.kubectl(t, "", "apply", "--validate=strict", "--filename="+deployment+"/agent.yaml", "--filename="+deployment+"/inject.yaml")
+	c.applyAgent(t)
+	c.kubectl(t, "", "apply", "--validate=strict", "--filename="+deployment+"/inject.yaml")
 	t.Cleanup(func() { c.kubectl(t, "", "delete", "--filename="+deployment+"/inject.yaml") })
 	c.namespace(t, "shop", optIn, "orders", "impostor", "unmapped")
 	c.namespace(t, "other", optIn, "orders")

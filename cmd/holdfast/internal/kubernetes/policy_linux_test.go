@@ -120,7 +120,8 @@ func parsePod(t *testing.T, text string) (p pod) {
 	return p
 }
 
-// namespace makes a namespace with service accounts. label is "" or one label.
+// namespace makes a namespace with service accounts. label is "" or one label. No
+// controller runs that could remove it.
 func (c *cluster) namespace(t *testing.T, name, label string, accounts ...string) {
 	t.Helper()
 	text := fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {%s}}}\n", name, label)
@@ -128,7 +129,6 @@ func (c *cluster) namespace(t *testing.T, name, label string, accounts ...string
 		text += fmt.Sprintf("---\n{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s, namespace: %s}}\n", account, name)
 	}
 	c.kubectl(t, text, "apply", "--filename=-")
-	t.Cleanup(func() { c.as(t, c.kubeconfig, "", "delete", "namespace", name, "--wait=false") })
 }
 
 const (
