@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -71,6 +72,7 @@ func newNode(t *testing.T, c *cluster) *node {
 	other := signertest.NewKey(t, "p256")
 	n.write(t, "other.key", string(signertest.KeyPEM(t, other)))
 	n.certify(t, ca, "other.pem", other, "pool-b")
+	n.certify(t, ca, "file.pem", other, "pool-a")
 
 	n.startEmulator(t)
 	apiServer, err := url.Parse(c.url)
@@ -185,11 +187,19 @@ role_arn = "arn:aws:iam::111122223333:role/pods/orders"
 }
 
 // start starts the agent and waits until it is ready. more are arguments that replace
-// earlier ones.
+// earlier ones. See await.
 func (n *node) start(t *testing.T, more ...string) (stop func()) {
 	t.Helper()
 	cmd := n.host.command(context.WithoutCancel(t.Context()), append(append([]string{"holdfast"}, n.args...), more...)...)
-	cmd.Env, cmd.Stderr = n.env, n.log
+	cmd.Env = n.env
+	return n.await(t, cmd)
+}
+
+// await starts a command that runs the agent and waits until it is ready. The agent ends
+// with the test, unless stop is called before.
+func (n *node) await(t *testing.T, cmd *exec.Cmd) (stop func()) {
+	t.Helper()
+	cmd.Stderr = n.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -185,6 +185,16 @@ func testAccess(t *testing.T, c *cluster) {
 	}
 }
 
+// agentPod returns the pod that agent.yaml would have on a node, in JSON.
+func (c *cluster) agentPod(t *testing.T) string {
+	t.Helper()
+	manifest, err := os.ReadFile(deployment + "/agent.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.podsOf(t, string(manifest))[0]
+}
+
 // podsOf returns the pods that a manifest's DaemonSets would have on a node.
 func (c *cluster) podsOf(t *testing.T, manifest string) (pods []string) {
 	t.Helper()

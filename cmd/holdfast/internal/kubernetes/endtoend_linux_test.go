@@ -68,6 +68,10 @@ func testAgent(t *testing.T, c *cluster) {
 			t.Errorf("%d %+v", status, answer)
 		}
 	})
+	t.Run("container", func(t *testing.T) {
+		stop()
+		testContainer(t, c, n, token)
+	})
 	t.Run("log", func(t *testing.T) {
 		log := n.log.String()
 		m := regexp.MustCompile(`"role":"node","credentials":\{[^}]*"expires":"([^"]+)"`).FindStringSubmatch(log)
