@@ -32,11 +32,12 @@ func addAddress(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add-address",
 		Short: "Add the addresses that pods use to the loopback interface",
-		Long: `Adds ` + address4 + `/32 and ` + address6 + `/128 to the loopback interface of this
-network namespace. It succeeds if they are already there. It needs the capability
-CAP_NET_ADMIN, and runs once after each boot: in an init container, or before the
-agent in a unit of systemd. On a machine without IPv6, it adds only the first one.`,
-		Example: `  sudo holdfast agent add-address`,
+		Long: `Adds ` + address4 + `/32 and ` + address6 + `/128 to the loopback interface of
+this network namespace. It succeeds if they are already there. It needs the
+capability CAP_NET_ADMIN, and runs once after each boot: in an init container,
+or before the agent in a unit of systemd. On a machine without IPv6, it adds
+only the first one.`,
+		Example: `  holdfast agent add-address`,
 		RunE: func(*cobra.Command, []string) error {
 			return runAddAddress(a.Stderr, texts, addLoopbackAddress)
 		},

@@ -31,27 +31,28 @@ func Agent(a front.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Serve credentials to the pods of a Kubernetes node",
-		Long: `Gives each pod of this node the credentials of the role of its service account, at
-the addresses and in the format of EKS Pod Identity, so that AWS clients need no
-change. A pod proves its identity with a projected token of its service account,
-which the agent lets the API server check.
+		Long: `Gives each pod of this node the credentials of the role of its service account,
+at the addresses and in the format of EKS Pod Identity, so that AWS clients need
+no change. A pod proves its identity with a projected token of its service
+account, which the agent lets the API server check.
 
-The agent obtains a session of a base role with the key of the node. With this
-session it assumes the roles of pods, with session tags for their namespace and
-service account. --pods maps service accounts to roles; the agent reads the file
-again when it changes and on SIGHUP. See docs/agent.md.`,
-		Example: `  holdfast agent --config /etc/holdfast/node.toml \
-      --pods /etc/holdfast/pods.toml --node-name "$NODE_NAME" \
-      --status-listen 127.0.0.1:2705 --log-format json
+The agent obtains a session of a base role with the key of the node, for 12
+hours if no duration is given. With this session it assumes the roles of pods, with
+session tags for their namespace and service account. --pods maps service
+accounts to roles:
 
-  # the file with the roles of pods:
   [[pod]]
   namespace = "shop"
   service_account = "checkout"
   role_arn = "arn:aws:iam::111122223333:role/checkout"
 
-  # once after each boot, as root:
-  holdfast agent add-address`,
+It reads this file again when it changes and on SIGHUP; see docs/agent.md.`,
+		Example: `  # once after each boot, as root:
+  holdfast agent add-address
+
+  holdfast agent --config /etc/holdfast/node.toml \
+      --pods /etc/holdfast/pods.toml --node-name node-1 \
+      --status-listen 127.0.0.1:2705 --log-format json`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.role.AddFile(cmd)
@@ -86,8 +87,8 @@ again when it changes and on SIGHUP. See docs/agent.md.`,
 
 func (k *kubernetes) add(fs *pflag.FlagSet) {
 	fs.StringVar(&k.url, "kubernetes-url", "", "`URL` of the API server (default: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT)")
-	fs.StringVar(&k.ca, "kubernetes-ca", "", "PEM `file` of the CA of the API server (default: that of a pod, "+serviceAccountFolder+"ca.crt)")
-	fs.StringVar(&k.token, "kubernetes-token-file", "", "`file` with the token of the agent's own service account (default: that of a pod, "+serviceAccountFolder+"token, unless there is a client certificate)")
+	fs.StringVar(&k.ca, "kubernetes-ca", "", "PEM `file` of the CA of the API server (default: ca.crt in "+serviceAccountFolder+")")
+	fs.StringVar(&k.token, "kubernetes-token-file", "", "`file` with the token of the agent's own service account (default: token in "+serviceAccountFolder+", unless there is a client certificate)")
 	fs.StringVar(&k.certificate, "kubernetes-client-certificate", "", "PEM `file` of a client certificate for the API server, such as that of the kubelet")
 	fs.StringVar(&k.key, "kubernetes-client-key", "", "PEM `file` of the key of the client certificate; may be the same file")
 }

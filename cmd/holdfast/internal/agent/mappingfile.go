@@ -13,8 +13,9 @@ import (
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
-// reloadInterval is how often the agent looks for a new mapping file.
-const reloadInterval = 5 * time.Second
+// reloadInterval is how often the agent looks for a new mapping file. It reads the file
+// when it is the same at two looks, because a program may be writing it.
+const reloadInterval = 2 * time.Second
 
 // A mappingFile is a mapping that is read again when its file changes. It is safe for
 // concurrent use.
@@ -26,6 +27,7 @@ type mappingFile struct {
 
 	mu     sync.Mutex
 	state  filestate.State // of the file that was read last
+	seen   filestate.State // at the last look
 	status mappingStatus
 	pods   mapping
 }
@@ -86,13 +88,16 @@ func (f *mappingFile) stats() mappingStatus {
 	return f.status
 }
 
-// isStale reports whether the file is another one than the one that was read last. In a
-// volume of a ConfigMap, the name is a symbolic link, which the kubelet replaces.
-func (f *mappingFile) isStale() bool {
+// isSettled reports whether the file is another one than the one that was read last, and
+// the same as at the last call. In a volume of a ConfigMap, the name is a symbolic link,
+// which the kubelet replaces.
+func (f *mappingFile) isSettled() bool {
 	now := filestate.Of(f.path)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !now.Equal(f.state)
+	settled := now.Equal(f.seen)
+	f.seen = now
+	return settled && !now.Equal(f.state)
 }
 
 // watch reads the file when it changes and after each message of force, until ctx
@@ -106,7 +111,7 @@ func (f *mappingFile) watch(ctx context.Context, force <-chan struct{}) {
 			return
 		case <-force:
 		case <-tick.C:
-			if !f.isStale() {
+			if !f.isSettled() {
 				continue
 			}
 		}
