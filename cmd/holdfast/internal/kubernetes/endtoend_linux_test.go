@@ -49,29 +49,38 @@ func testAgent(t *testing.T, c *cluster) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) { testRefused(t, c, n, token) })
-	t.Run("restart", func(t *testing.T) {
-		stop()
-		stop = n.start(t)
+	stop()
+	for name, state := range map[string][]string{
+		"restart":                nil,
+		"restart, sealed by TPM": {"--state=" + n.path("sealed"), "--state-seal=tpm:path=" + n.path("seal.pem")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n.start(t, state...)()
+			before, _ := n.sessions(t)
+			n.start(t, state...)
+			if status, answer := n.ask(t, agentV4, token); status != http.StatusOK {
+				t.Errorf("%d %+v", status, answer)
+			}
+			if created, _ := n.sessions(t); created != before {
+				t.Errorf("the session was not kept: %d sessions, and %d before", created, before)
+			}
+		})
+	}
+	t.Run("certificate of the kubelet", func(t *testing.T) {
+		n.start(t, "--kubernetes-token-file=", "--kubernetes-client-certificate="+c.path("agent-1.pem"), "--kubernetes-client-key="+c.path("agent-1.key"))
 		if status, answer := n.ask(t, agentV4, token); status != http.StatusOK {
 			t.Errorf("%d %+v", status, answer)
-		}
-		if created, assumed := n.sessions(t); created != 1 || assumed < 2 {
-			t.Errorf("%d sessions and %d assumed roles; the session was not kept", created, assumed)
 		}
 	})
 	// Root of a node of another pool cannot say that it is one of this.
 	t.Run("node of another pool", func(t *testing.T) {
-		stop()
-		stop = n.start(t, "--certificate="+n.path("other.pem"), "--private-key="+n.path("other.key"))
+		n.start(t, "--certificate="+n.path("other.pem"), "--private-key="+n.path("other.key"))
 		status, answer := n.ask(t, agentV4, token)
 		if status != http.StatusForbidden || answer.Code != "AccessDenied" {
 			t.Errorf("%d %+v", status, answer)
 		}
 	})
-	t.Run("container", func(t *testing.T) {
-		stop()
-		testContainer(t, c, n, token)
-	})
+	t.Run("container", func(t *testing.T) { testContainer(t, c, n, token) })
 	t.Run("log", func(t *testing.T) {
 		log := n.log.String()
 		m := regexp.MustCompile(`"role":"node","credentials":\{[^}]*"expires":"([^"]+)"`).FindStringSubmatch(log)
