@@ -37,8 +37,8 @@ no change. A pod proves its identity with a projected token of its service
 account, which the agent lets the API server check.
 
 The agent obtains a session of a base role with the key of the node, for 12
-hours if no duration is given. With this session it assumes the roles of pods, with
-session tags for their namespace and service account. --pods maps service
+hours if no duration is given. With this session it assumes the roles of pods,
+with session tags for their namespace and service account. --pods maps service
 accounts to roles:
 
   [[pod]]
