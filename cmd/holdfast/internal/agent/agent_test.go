@@ -87,8 +87,8 @@ func TestPods(t *testing.T) {
 func (s *scene) checkRecords(t *testing.T) {
 	t.Helper()
 	issued := s.logLines("credentials were issued")
-	if len(issued) != 6 {
-		t.Fatalf("%d audit lines, want 6", len(issued))
+	if len(issued) != 5 { // a pod asked twice
+		t.Fatalf("%d audit lines, want 5", len(issued))
 	}
 	got := issued[0]
 	if _, err := time.Parse(time.RFC3339, got["expires"].(string)); err != nil {
@@ -263,7 +263,7 @@ func TestThrottled(t *testing.T) {
 	var all sync.WaitGroup
 	for _, token := range tokens {
 		all.Go(func() {
-			for begin := time.Now(); time.Since(begin) < time.Minute; {
+			for begin := time.Now(); time.Since(begin) < 3*time.Minute; {
 				a := s.ask(t, token)
 				mu.Lock()
 				statuses[a.status]++
@@ -275,7 +275,7 @@ func TestThrottled(t *testing.T) {
 					t.Errorf("status %d without Retry-After", a.status)
 				}
 			}
-			t.Error("no credentials within a minute")
+			t.Error("no credentials within three minutes")
 		})
 	}
 	all.Wait()

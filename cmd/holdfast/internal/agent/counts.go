@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,17 @@ const maxCodes = 32
 // any rate; the counters have all of them.
 const refusalsLogged = 10
 
+// maxIssues limits how many issues are remembered; after that, all are forgotten. A node
+// has some hundred pods, and each gets a set of credentials about twice an hour.
+const maxIssues = 20_000
+
+// An issue is a set of credentials that a pod got.
+type issue struct {
+	uid, roleARN string
+	address      netip.Addr
+	expires      time.Time
+}
+
 // counts counts what the agent has done, and writes the audit log. It is safe for
 // concurrent use.
 type counts struct {
@@ -29,6 +41,7 @@ type counts struct {
 
 	mu       sync.Mutex
 	roles    map[string]*roleCounts // by ARN; those of roles that are not mapped any more are removed
+	issues   map[issue]bool         // that are in the log
 	refused  map[string]int         // by code
 	second   time.Time              // in which refusals are counted for refusalsLogged
 	logged   int                    // refusals in this second
@@ -39,7 +52,7 @@ type counts struct {
 type roleCounts struct{ issued, requests, failures int }
 
 func newCounts(now func() time.Time, log *slog.Logger) *counts {
-	return &counts{now: now, log: log, roles: make(map[string]*roleCounts), refused: make(map[string]int)}
+	return &counts{now: now, log: log, roles: make(map[string]*roleCounts), issues: make(map[issue]bool), refused: make(map[string]int)}
 }
 
 // of returns the counters of a role. The caller holds c.mu.
@@ -78,13 +91,13 @@ func (c *counts) source(arn string, source credentials.Source) credentials.Sourc
 	})
 }
 
-// issued is called for each response to a pod.
+// issued is called for each response to a pod. It logs each set of credentials that a pod
+// gets once: programs may ask for the same one at any rate.
 func (c *counts) issued(i podidentity.Issue) {
 	if i.Err == nil {
-		c.mu.Lock()
-		c.of(i.RoleARN).issued++
-		c.mu.Unlock()
-		c.log.Info("credentials were issued", append(about(i), "expires", i.Expires.UTC().Format(time.RFC3339))...)
+		if c.isFirst(i) {
+			c.log.Info("credentials were issued", append(about(i), "expires", i.Expires.UTC().Format(time.RFC3339))...)
+		}
 		return
 	}
 	code := "Refused"
@@ -99,6 +112,23 @@ func (c *counts) issued(i podidentity.Issue) {
 		}
 		c.log.Warn("credentials were refused", args...)
 	}
+}
+
+// isFirst counts a response with credentials, and reports whether the pod gets them for
+// the first time.
+func (c *counts) isFirst(i podidentity.Issue) bool {
+	key := issue{i.Pod.UID, i.RoleARN, i.Address, i.Expires.UTC()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of(i.RoleARN).issued++
+	if c.issues[key] {
+		return false
+	}
+	if len(c.issues) >= maxIssues {
+		clear(c.issues)
+	}
+	c.issues[key] = true
+	return true
 }
 
 // about describes the pod and the role of an Issue.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,34 @@ func TestRefusalsAreLimited(t *testing.T) {
 	}
 	if _, refused := c.snapshot(); refused["AccessDenied"] != 1001 || len(refused) > maxCodes+1 || refused["Other"] == 0 {
 		t.Errorf("%d codes: %v", len(refused), refused)
+	}
+}
+
+// A set of credentials is logged once for each pod and address.
+func TestIssuesAreLoggedOnce(t *testing.T) {
+	var log strings.Builder
+	c := newCounts(time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+	first := podidentity.Issue{Pod: podidentity.Pod{UID: "a"}, RoleARN: testARN, Address: netip.MustParseAddr("10.0.0.1"), Expires: time.Now()}
+	lines := 0
+	for _, change := range []func(*podidentity.Issue){
+		func(*podidentity.Issue) {}, func(i *podidentity.Issue) { i.Pod.UID = "b" }, func(i *podidentity.Issue) { i.RoleARN += "2" },
+		func(i *podidentity.Issue) { i.Address = i.Address.Next() }, func(i *podidentity.Issue) { i.Expires = i.Expires.Add(time.Hour) },
+	} {
+		lines++
+		i := first
+		change(&i)
+		for range 3 {
+			c.issued(i)
+		}
+		if n := strings.Count(log.String(), "credentials were issued"); n != lines {
+			t.Errorf("%d lines, want %d", n, lines)
+		}
+	}
+	for i := range 2 * maxIssues {
+		c.issued(podidentity.Issue{Pod: podidentity.Pod{UID: fmt.Sprint(i)}})
+	}
+	if len(c.issues) > maxIssues {
+		t.Errorf("%d are remembered", len(c.issues))
 	}
 }
 

@@ -25,6 +25,10 @@ import (
 const (
 	maxMapping = 1 << 20 // bytes
 	maxPods    = 10_000
+
+	// parseTime is for a node that gives the agent a small part of a processor: the
+	// largest mapping takes half a second of one.
+	parseTime = time.Minute
 )
 
 // An entry is a [[pod]] of the mapping file: the role of a service account.
@@ -87,7 +91,7 @@ func parseMapping(ctx context.Context, data []byte, check func(entry) error) (ma
 	if err := checkDepth(data); err != nil {
 		return nil, err
 	}
-	doc, unknown, err := boundedtoml.Decode[document](ctx, string(data))
+	doc, unknown, err := boundedtoml.DecodeWithin[document](ctx, parseTime, string(data))
 	if err != nil {
 		return nil, err
 	}
