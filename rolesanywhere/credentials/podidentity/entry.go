@@ -85,7 +85,7 @@ func (e *entry) await(ctx context.Context, isRefused func(error) bool) (credenti
 		return credentials.Credentials{}, e.err
 	}
 	var last error
-	for {
+	for e.ctx.Err() == nil {
 		c, err := e.cache.Credentials(ctx)
 		switch {
 		case e.ctx.Err() != nil:
@@ -106,6 +106,7 @@ func (e *entry) await(ctx context.Context, isRefused func(error) bool) (credenti
 			return credentials.Credentials{}, last
 		}
 	}
+	return credentials.Credentials{}, errDropped
 }
 
 // untilRetry returns when the Cache calls the Source again after a failure.
@@ -127,6 +128,9 @@ func (e *entry) Credentials(ctx context.Context) (credentials.Credentials, error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
+	if e.ctx.Err() != nil {
+		return credentials.Credentials{}, errDropped
+	}
 	return e.source.Credentials(ctx)
 }
 

@@ -134,17 +134,22 @@ func (h *Handler) credentials(r *http.Request, issue *Issue) ([]byte, error) {
 	if err := h.checkAddress(issue.Pod, issue.Address); err != nil {
 		return nil, err
 	}
-	grant, err := h.Grant(issue.Pod)
-	if err != nil {
-		return nil, err
+	for {
+		grant, err := h.Grant(issue.Pod)
+		issue.RoleARN = grant.RoleARN
+		if err != nil {
+			return nil, err
+		}
+		e, c, err := h.Pool.get(ctx, grant)
+		if errors.Is(err, errDropped) && ctx.Err() == nil {
+			continue // the pod may have another grant now
+		}
+		if err != nil {
+			return nil, err
+		}
+		issue.Expires = c.Expires
+		return e.encoded.Bytes(c, e.encode)
 	}
-	issue.RoleARN = grant.RoleARN
-	e, c, err := h.Pool.get(ctx, grant)
-	if err != nil {
-		return nil, err
-	}
-	issue.Expires = c.Expires
-	return e.encoded.Bytes(c, e.encode)
 }
 
 // firstPause is the pause before a second review after a temporary error. It doubles.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,6 +202,45 @@ func TestSameAddress(t *testing.T) {
 			if w.Code != step.status || step.status == 403 && body["Code"] != AccessDenied {
 				t.Errorf("%+v: %d %s", step, w.Code, w.Body)
 			}
+		}
+	})
+}
+
+// TestNewMapping: a request that waits for the credentials of one role gets those of
+// another one, or none, when the mapping changes.
+func TestNewMapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging, source := &testSource{takes: time.Hour}, &testSource{life: time.Hour}
+		denied := &RefusedError{AccessDenied, "no role any more"}
+		for _, test := range []struct {
+			err    error
+			status int
+		}{{nil, 200}, {denied, 403}} {
+			var changed atomic.Bool
+			var issued Issue
+			h := &Handler{
+				Review: func(context.Context, string) (Pod, error) { return testPod, nil },
+				Grant: func(Pod) (Grant, error) {
+					if changed.Load() {
+						return source.grant("new"), test.err
+					}
+					return hanging.grant("old"), nil
+				},
+				Pool: &Pool{}, Issued: func(i Issue) { issued = i },
+			}
+			stop := run(t, h.Pool)
+			start := time.Now()
+			time.AfterFunc(time.Second, func() {
+				changed.Store(true)
+				h.Pool.Keep(func(key string) bool { return key == "new" })
+			})
+			if w, _ := get(t, h, "x", nil); w.Code != test.status || time.Since(start) != time.Second || (issued.Err == nil) != (test.err == nil) {
+				t.Errorf("%d %s after %v, %+v", w.Code, w.Body, time.Since(start), issued)
+			}
+			stop()
+		}
+		if _, cancelled := hanging.count(); cancelled != 2 {
+			t.Errorf("%d renewals were cancelled", cancelled)
 		}
 	})
 }

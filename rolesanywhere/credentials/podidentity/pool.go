@@ -137,9 +137,10 @@ func (p *Pool) start(e *entry) {
 	})
 }
 
-// Keep drops all keys for which valid returns false, and cancels their renewals. Requests
-// that wait for them fail with a temporary error. Grants of dropped keys should not be
-// in use any more, because they would be opened again. valid must not call methods of p.
+// Keep drops all keys for which valid returns false, and cancels their renewals. Calls of
+// Credentials that wait for them fail with a temporary error; a [Handler] asks for the
+// Grant again. A dropped key that is still granted is opened again: change the mapping
+// first. valid must not call methods of p.
 func (p *Pool) Keep(valid func(key string) bool) {
 	p.dropIf(func(e *entry) bool { return !valid(e.key) })
 }
