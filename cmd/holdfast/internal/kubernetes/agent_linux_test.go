@@ -236,8 +236,8 @@ func (n *node) await(t *testing.T, cmd *exec.Cmd) (stop func()) {
 	return stop
 }
 
-// ask sends a token to the agent as a pod does.
-func (n *node) ask(t *testing.T, u, token string) (status int, answer struct{ Code, Message, AccessKeyID, Expiration string }) {
+// ask sends a token to the agent as a pod with this network does.
+func (n *node) ask(t *testing.T, from netns, u, token string) (status int, answer struct{ Code, Message, AccessKeyID, Expiration string }) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
 	if err != nil {
@@ -246,7 +246,7 @@ func (n *node) ask(t *testing.T, u, token string) (status int, answer struct{ Co
 	if token != "" {
 		req.Header.Set("Authorization", token)
 	}
-	resp, err := n.pod.client().Do(req)
+	resp, err := from.client().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func testContainer(t *testing.T, c *cluster, n *node, token string) {
 	}
 	cmd := n.runc(t, c, dir, daemon.Spec.Containers[0])
 	n.await(t, cmd)
-	if status, answer := n.ask(t, agentV4, token); status != http.StatusOK || answer.AccessKeyID == "" {
+	if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK || answer.AccessKeyID == "" {
 		t.Errorf("%d %+v", status, answer)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "state/session")); err != nil || info.Mode().Perm() != 0o600 {

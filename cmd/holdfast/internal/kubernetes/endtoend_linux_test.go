@@ -44,6 +44,10 @@ func testAgent(t *testing.T, c *cluster) {
 				}
 			}
 		}
+		// A pod with hostNetwork.
+		if status, answer := n.ask(t, n.host, agentV4, token); status != http.StatusOK {
+			t.Errorf("from the network of the node: %d %+v", status, answer)
+		}
 		if created, assumed := n.sessions(t); created != 1 || assumed != 1 {
 			t.Errorf("six programs needed %d sessions and %d assumed roles", created, assumed)
 		}
@@ -58,7 +62,7 @@ func testAgent(t *testing.T, c *cluster) {
 			n.start(t, state...)()
 			before, _ := n.sessions(t)
 			n.start(t, state...)
-			if status, answer := n.ask(t, agentV4, token); status != http.StatusOK {
+			if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK {
 				t.Errorf("%d %+v", status, answer)
 			}
 			if created, _ := n.sessions(t); created != before {
@@ -68,14 +72,14 @@ func testAgent(t *testing.T, c *cluster) {
 	}
 	t.Run("certificate of the kubelet", func(t *testing.T) {
 		n.start(t, "--kubernetes-token-file=", "--kubernetes-client-certificate="+c.path("agent-1.pem"), "--kubernetes-client-key="+c.path("agent-1.key"))
-		if status, answer := n.ask(t, agentV4, token); status != http.StatusOK {
+		if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK {
 			t.Errorf("%d %+v", status, answer)
 		}
 	})
 	// Root of a node of another pool cannot say that it is one of this.
 	t.Run("node of another pool", func(t *testing.T) {
 		n.start(t, "--certificate="+n.path("other.pem"), "--private-key="+n.path("other.key"))
-		status, answer := n.ask(t, agentV4, token)
+		status, answer := n.ask(t, n.pod, agentV4, token)
 		if status != http.StatusForbidden || answer.Code != "AccessDenied" {
 			t.Errorf("%d %+v", status, answer)
 		}
@@ -179,7 +183,7 @@ func testRefused(t *testing.T, c *cluster, n *node, good string) {
 		{"a deleted pod", tokenOfGone, http.StatusUnauthorized, "InvalidToken", "invalid bearer token"},
 		{"a changed signature", string(changed), http.StatusUnauthorized, "InvalidToken", "refuses the token"},
 	} {
-		status, answer := n.ask(t, agentV4, test.token)
+		status, answer := n.ask(t, n.pod, agentV4, test.token)
 		t.Logf("%s: %d %s: %s", test.name, status, answer.Code, answer.Message)
 		if status != test.status || test.code != "" && answer.Code != test.code || !strings.Contains(answer.Message, test.want) {
 			t.Errorf("%s: %d %+v, want %d, %s and a message with %q", test.name, status, answer, test.status, test.code, test.want)

@@ -168,6 +168,7 @@ func testPolicies(t *testing.T, c *cluster) {
 	for _, test := range injections() {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
 	}
+	t.Run("region", func(t *testing.T) { testRegion(t, c) })
 	t.Run("ephemeral container", func(t *testing.T) { testEphemeral(t, c) })
 }
 
@@ -225,6 +226,28 @@ func (i injection) run(t *testing.T, c *cluster) {
 		}
 		if i.also != nil {
 			i.also(t, p)
+		}
+	}
+}
+
+// testRegion: with a region, the policy adds it where a container has none.
+func testRegion(t *testing.T, c *cluster) {
+	c.kubectl(t, render(t, "--set=policies.inject=true,policies.region=eu-west-1", "--show-only=templates/inject.yaml"), "apply", "--filename=-")
+	var p pod
+	clitest.Eventually(t, "the policy has a region", func() bool {
+		p, _ = c.create(t, "policy-in", `
+metadata: {name: region}
+spec:
+  initContainers: [{name: default, image: x, env: [{name: AWS_DEFAULT_REGION, value: us-east-1}]}]
+  containers: [{name: none, image: x}, {name: own, image: x, env: [{name: AWS_REGION, value: us-east-2}]}]
+`, "--dry-run=server")
+		return len(p.Spec.Containers[0].Env) == 4
+	})
+	for _, container := range p.containers() {
+		got := [2][]string{container.values("AWS_REGION"), container.values("AWS_DEFAULT_REGION")}
+		want := map[string][2][]string{"none": {{"eu-west-1"}, {"eu-west-1"}}, "own": {{"us-east-2"}, nil}, "default": {nil, {"us-east-1"}}}
+		if !container.injected() || !reflect.DeepEqual(got, want[container.Name]) {
+			t.Errorf("%s has the regions %v: %+v", container.Name, got, container)
 		}
 	}
 }
