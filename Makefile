@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 # reads another one than the original (README.Debian of its package zsh).
 ZSH_COMPLETIONS ?= $(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 
-.PHONY: build share install demo walkthrough test test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak fleet
+.PHONY: build share install demo walkthrough test test-kubernetes test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak fleet
 
 # Holdfast refuses a helper that others can replace, also in a bin that existed before.
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
@@ -51,6 +51,11 @@ test: ## installs the programs that the tests need and runs all tests
 	@$(GO) run script/test.go -C rolesanywhere/awssdk -race -shuffle=on ./...
 	@$(GO) run script/test.go -C keystore/spiffe/interop -race -shuffle=on ./...
 	@set -e; for module in examples/*/go.mod; do $(GO) run script/test.go -C $${module%/go.mod} -race ./...; done
+
+# make test runs these tests, too, once the programs are built.
+test-kubernetes: ## builds an API server of Kubernetes, and runs the tests that need it
+	@script/test-deps kubernetes
+	@HOLDFAST_REQUIRE=kubernetes$${HOLDFAST_REQUIRE:+,$$HOLDFAST_REQUIRE} $(GO) run script/test.go -race -count=1 ./cmd/holdfast/internal/kubernetes
 
 test-wine: ## runs the Windows tests under Wine
 	@script/test-deps wine

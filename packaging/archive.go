@@ -53,7 +53,7 @@ func (r *release) archiveFiles(t target) ([]file, error) {
 	}
 	files = append(files, share...)
 	if t.os == "linux" {
-		units, err := list(filepath.Join(r.root, "docs", "deployment"), "", "deployment")
+		units, err := tree(filepath.Join(r.root, "docs", "deployment"), "deployment")
 		if err != nil {
 			return nil, err
 		}

@@ -259,11 +259,11 @@ func TestRPM(t *testing.T) {
 // verifyUnits verifies the units where the package has installed them.
 func verifyUnits(t *testing.T, m machine) {
 	t.Helper()
-	units := []string{"holdfast.service", "holdfast@app.service", "holdfast.socket", "holdfast-renew.service", "holdfast-renew.timer"}
+	units := []string{"holdfast.service", "holdfast@app.service", "holdfast.socket", "holdfast-renew.service", "holdfast-renew.timer", "holdfast-agent.service"}
 	if out, err := m.try(append([]string{"systemd-analyze", "verify", "--man=no"}, units...)...); err != nil || strings.Contains(out, "holdfast") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
-	for _, unit := range []string{"holdfast.service", "holdfast@app.service", "holdfast-renew.service"} {
+	for _, unit := range []string{"holdfast.service", "holdfast@app.service", "holdfast-renew.service", "holdfast-agent.service"} {
 		out, err := m.try("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit)
 		if err != nil { // an exposure of 2.0 or more
 			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)

@@ -26,12 +26,18 @@ var ErrTooComplex = errors.New("is too complex")
 // [ErrTooComplex] after [Limit], and with the cause of ctx when ctx ends. The
 // decoder then continues in its goroutine, so the process should exit.
 func Decode[T any](ctx context.Context, text string) (value T, unknown []toml.Key, err error) {
+	return DecodeWithin[T](ctx, Limit, text)
+}
+
+// DecodeWithin is [Decode] with another limit, for a text that is larger and that the
+// caller has searched for nested tables and keys with many dots.
+func DecodeWithin[T any](ctx context.Context, limit time.Duration, text string) (value T, unknown []toml.Key, err error) {
 	type result struct {
 		value   T
 		unknown []toml.Key
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, Limit,
-		fmt.Errorf("%w: it was not read within %v; it has too many nested tables or keys with dots", ErrTooComplex, Limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit,
+		fmt.Errorf("%w: it was not read within %v; it has too many nested tables or keys with dots", ErrTooComplex, limit))
 	defer cancel()
 	r, err := await.Result(ctx, func() (r result, err error) {
 		meta, err := toml.Decode(text, &r.value)

@@ -118,6 +118,7 @@ var mayImport = map[string][]string{
 	"rolesanywhere/credentials/imds":          {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/container":     {"rolesanywhere/credentials"},
 	"rolesanywhere/credentials/loopback":      {},
+	"rolesanywhere/credentials/podidentity":   {"rolesanywhere/credentials", "rolesanywhere/credentials/container"},
 	"rolesanywhere/credentials/sharedfile":    {"rolesanywhere/credentials"},
 	"rolesanywhere/internal/strictjson":       {},
 	"rolesanywhere/trustpolicy":               {"rolesanywhere/internal/strictjson"},
@@ -131,32 +132,36 @@ var mayImport = map[string][]string{
 	// The program. cmd/holdfast links all backends and passes them to cli.
 	// The command packages vending, keys and local do not import one
 	// another.
-	"cmd/holdfast":                    {"cmd/holdfast/cli", "keystore/all"},
-	"cmd/holdfast/cli":                {front, flags, "cmd/holdfast/internal/commands", "cmd/holdfast/internal/mainstack", "keystore", "rolesanywhere/credentials/loopback"},
-	"cmd/holdfast/internal/commands":  {front, role, "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent"},
-	"cmd/holdfast/internal/manual":    {front, "cmd/holdfast/internal/commands"},
-	"cmd/holdfast/internal/mainstack": {"internal/stack"},
-	"cmd/holdfast/internal/pinentry":  {},
-	"cmd/holdfast/internal/front":     {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
-	"cmd/holdfast/internal/flags":     {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/role":      {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/privateca", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
-	"cmd/holdfast/internal/daemon":    {front, role, "signer", "signer/rotate", "keystore", "pki/renew", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
-	"cmd/holdfast/internal/child":     {front, "signer"},
-	"cmd/holdfast/internal/vending":   {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
-	"cmd/holdfast/internal/sshagent":  {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "signer/rotate", "keystore"},
-	"cmd/holdfast/internal/keys":      {front, flags, "signer", "keystore"},
-	"cmd/holdfast/internal/blob":      {front, flags, "signer", "keystore", "keystore/selector"},
-	issuing:                           {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
-	"cmd/holdfast/internal/renewing":  {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
-	"cmd/holdfast/internal/doctor":    {front, flags, role, "signer", "keystore", "pki", "pki/renew", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
-	"cmd/holdfast/internal/local":     {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
-	"cmd/holdfast/internal/interop":   {}, // only tests, like the next three
-	"cmd/holdfast/internal/badinput":  {},
-	"cmd/holdfast/internal/bench":     {},
-	"cmd/holdfast/internal/pages":     {},
-	"cmd/holdfast/internal/ptytest":   {},
-	"cmd/holdfast-ecp":                {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
-	"cmd/holdfast-ecp/internal/ecp":   {"signer", "signer/rotate", "keystore"},
+	"cmd/holdfast":                     {"cmd/holdfast/cli", "keystore/all"},
+	"cmd/holdfast/cli":                 {front, flags, "cmd/holdfast/internal/commands", "cmd/holdfast/internal/mainstack", "keystore", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/commands":   {front, role, "cmd/holdfast/internal/agent", "cmd/holdfast/internal/blob", "cmd/holdfast/internal/vending", "cmd/holdfast/internal/keys", issuing, "cmd/holdfast/internal/renewing", "cmd/holdfast/internal/local", "cmd/holdfast/internal/doctor", "cmd/holdfast/internal/sshagent"},
+	"cmd/holdfast/internal/manual":     {front, "cmd/holdfast/internal/commands"},
+	"cmd/holdfast/internal/mainstack":  {"internal/stack"},
+	"cmd/holdfast/internal/pinentry":   {},
+	"cmd/holdfast/internal/front":      {"cmd/holdfast/internal/pinentry", "signer", "keystore", "pki/renew", "rolesanywhere", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/flags":      {front, "signer", "keystore", "keystore/selector", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/role":       {front, flags, "signer", "signer/rotate", "pki/renew", "pki/renew/dropfolder", "pki/renew/program", "pki/renew/privateca", "pki/renew/stepca", "pki/renew/est", "pki/renew/vault", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials"},
+	"cmd/holdfast/internal/systemd":    {},
+	"cmd/holdfast/internal/service":    {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback"},
+	"cmd/holdfast/internal/daemon":     {front, role, service, systemd, "signer", "signer/rotate", "keystore", "pki/renew", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/imds", "rolesanywhere/credentials/container"},
+	"cmd/holdfast/internal/agent":      {front, flags, role, service, systemd, "signer", "keystore", "rolesanywhere", "rolesanywhere/assume", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/podidentity"},
+	"cmd/holdfast/internal/child":      {front, "signer"},
+	"cmd/holdfast/internal/vending":    {front, flags, role, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", service, "signer", "keystore", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/credentials/process", "rolesanywhere/credentials/loopback", "rolesanywhere/credentials/container", "rolesanywhere/credentials/sharedfile"},
+	"cmd/holdfast/internal/sshagent":   {front, flags, "cmd/holdfast/internal/child", "cmd/holdfast/internal/daemon", "signer", "signer/rotate", "keystore"},
+	"cmd/holdfast/internal/keys":       {front, flags, "signer", "keystore"},
+	"cmd/holdfast/internal/blob":       {front, flags, "signer", "keystore", "keystore/selector"},
+	issuing:                            {front, flags, "signer", "keystore", "keystore/selector", "pki", "pki/authority", "pki/attestation", "pki/cms", "pki/renew/dropfolder", "rolesanywhere", "rolesanywhere/trustpolicy"},
+	"cmd/holdfast/internal/renewing":   {front, flags, role, "signer", "keystore", "pki", "pki/renew"},
+	"cmd/holdfast/internal/doctor":     {front, flags, role, "signer", "keystore", "pki", "pki/renew", "rolesanywhere", "rolesanywhere/credentials", "rolesanywhere/assume", "rolesanywhere/trustpolicy"},
+	"cmd/holdfast/internal/local":      {front, "signer", "rolesanywhere/credentials", "rolesanywhere/credentials/loopback", "rolesanywhere/emulator"},
+	"cmd/holdfast/internal/interop":    {}, // only tests, like the next four
+	"cmd/holdfast/internal/kubernetes": {},
+	"cmd/holdfast/internal/badinput":   {},
+	"cmd/holdfast/internal/bench":      {},
+	"cmd/holdfast/internal/pages":      {},
+	"cmd/holdfast/internal/ptytest":    {},
+	"cmd/holdfast-ecp":                 {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
+	"cmd/holdfast-ecp/internal/ecp":    {"signer", "signer/rotate", "keystore"},
 
 	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
@@ -166,6 +171,9 @@ const (
 	front = "cmd/holdfast/internal/front"
 	flags = "cmd/holdfast/internal/flags"
 	role  = "cmd/holdfast/internal/role"
+
+	service = "cmd/holdfast/internal/service"
+	systemd = "cmd/holdfast/internal/systemd"
 
 	issuing = "cmd/holdfast/internal/issuing"
 )

@@ -143,6 +143,17 @@ func (c *Cache) Retry(ctx context.Context) {
 	_, _, _ = c.get(ctx)
 }
 
+// Discard removes the current credentials if they have this access key ID, for example
+// because AWS does not accept them although they have not expired. The next call of
+// another method obtains new ones.
+func (c *Cache) Discard(accessKeyID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.AccessKeyID == accessKeyID {
+		c.current = Credentials{}
+	}
+}
+
 // get returns valid credentials or an error. With an error, it also returns a
 // channel to wait for the renewal in progress, if there is one.
 func (c *Cache) get(ctx context.Context) (Credentials, <-chan struct{}, error) {

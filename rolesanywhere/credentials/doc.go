@@ -17,6 +17,7 @@
 // encoding/json. Blank or expired credentials are never returned.
 //
 // The packages below provide credentials in the forms that AWS clients read:
-// process (credential_process), container (the endpoint of ECS and EKS), imds (the
-// metadata service of EC2) and sharedfile (~/.aws/credentials).
+// process (credential_process), container (the endpoint of ECS and EKS), podidentity
+// (that endpoint for the pods of a Kubernetes node), imds (the metadata service of EC2)
+// and sharedfile (~/.aws/credentials).
 package credentials

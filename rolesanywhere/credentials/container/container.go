@@ -43,23 +43,20 @@ type document struct {
 	AccountID       string `json:"AccountId,omitempty"`
 }
 
-// A refusal is an error in the format that clients show.
-type refusal struct{ Code, Message string }
-
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		write(w, http.StatusMethodNotAllowed, refusal{"MethodNotAllowed", "use GET to read credentials"})
+		WriteError(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "use GET to read credentials")
 		return
 	}
 	if !sameSecret(r.Header.Get("Authorization"), h.Token()) {
-		write(w, http.StatusUnauthorized, refusal{"InvalidAuthorizationToken", "the authorization token is missing or wrong: set AWS_CONTAINER_AUTHORIZATION_TOKEN"})
+		WriteError(w, http.StatusUnauthorized, "InvalidAuthorizationToken", "the authorization token is missing or wrong: set AWS_CONTAINER_AUTHORIZATION_TOKEN")
 		return
 	}
 	c, err := h.Current(r.Context())
 	if err != nil {
-		write(w, http.StatusServiceUnavailable, refusal{"CredentialsNotAvailable", "no valid credentials are available; see the log of the server"})
+		WriteError(w, http.StatusServiceUnavailable, "CredentialsNotAvailable", "no valid credentials are available; see the log of the server")
 		return
 	}
 	body, err := h.encoded.Bytes(c, h.encode)
@@ -67,13 +64,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	writeBytes(w, http.StatusOK, body)
+	Write(w, http.StatusOK, body)
 }
 
-func (h *Handler) encode(c credentials.Credentials) ([]byte, error) {
+func (h *Handler) encode(c credentials.Credentials) ([]byte, error) { return Encode(c, h.RoleARN) }
+
+// Encode returns the document with credentials that clients read. roleARN may be empty.
+func Encode(c credentials.Credentials, roleARN string) ([]byte, error) {
 	return json.Marshal(document{
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, Token: c.SessionToken,
-		Expiration: c.Expires.UTC().Format(time.RFC3339), RoleARN: h.RoleARN, AccountID: c.AccountID,
+		Expiration: c.Expires.UTC().Format(time.RFC3339), RoleARN: roleARN, AccountID: c.AccountID,
 	})
 }
 
@@ -84,16 +84,18 @@ func sameSecret(given, want string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && want != ""
 }
 
-func write(w http.ResponseWriter, status int, v refusal) {
-	body, err := json.Marshal(v)
+// WriteError writes an error in the format that clients show.
+func WriteError(w http.ResponseWriter, status int, code, message string) {
+	body, err := json.Marshal(struct{ Code, Message string }{code, message})
 	if err != nil { // impossible: all fields are strings
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	writeBytes(w, status, body)
+	Write(w, status, body)
 }
 
-func writeBytes(w http.ResponseWriter, status int, body []byte) {
+// Write writes a JSON document, such as one of Encode.
+func Write(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

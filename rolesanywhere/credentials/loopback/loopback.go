@@ -33,7 +33,7 @@ type Server struct {
 	// browser. The Server then accepts the requests that GuardPage accepts.
 	Page bool
 
-	// MaxConns is the maximum number of open connections; 0: 512, but at
+	// MaxConns is the maximum number of open connections; 0: 512. It is at
 	// most half of the file descriptors that the process may open. If it
 	// is reached, a new connection replaces the one that has been idle
 	// longest.
@@ -53,6 +53,7 @@ const (
 	maxHeader       = 8 << 10 // bytes; net/http adds 4 KiB
 	headerTimeout   = 5 * time.Second
 	requestTimeout  = 10 * time.Second
+	responseTimeout = 20 * time.Second // a handler may wait for credentials for ten of them
 	idleTimeout     = 30 * time.Second
 
 	// DrainTimeout is the time limit for requests in flight after the
@@ -110,16 +111,18 @@ func CheckLoopback(l net.Listener) error {
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	log := logging.OrDiscard(s.Logger)
 	s.conns.mu.Lock()
-	if s.conns.limit = s.MaxConns; s.conns.limit <= 0 {
-		s.conns.limit = maxConns(defaultMaxConns, maxFiles())
+	limit := s.MaxConns
+	if limit <= 0 {
+		limit = defaultMaxConns
 		warnFewFiles(log, maxFiles())
 	}
+	s.conns.limit = maxConns(limit, maxFiles())
 	s.conns.mu.Unlock()
 	server := &http.Server{
 		Handler:           s.observe(s.conns.busy(s.guard(s.Handler))),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
+		WriteTimeout:      responseTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       connContext,

@@ -82,7 +82,8 @@ func StartProgram(t testing.TB, program, dir string, env []string, args ...strin
 			s.URL = u
 		}
 		if u, ok := strings.CutPrefix(line, "# status at "); ok {
-			s.Status, _, _ = strings.Cut(u, "/,")
+			first, _, _ := strings.Cut(u, ",") // "/" of serve, /healthz of the agent
+			s.Status = strings.TrimRight(strings.TrimSuffix(first, "/healthz"), "/")
 		}
 		if f, ok := strings.CutPrefix(line, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="); ok {
 			s.Token = f

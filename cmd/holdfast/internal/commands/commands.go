@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/blob"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/doctor"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
@@ -27,6 +28,7 @@ const (
 var All = []front.Command{
 	{Name: "credential-process", Group: credentialCommands, New: vending.CredentialProcess, DefaultSignals: true}, // catches signals only while it creates a session
 	{Name: "serve", Group: credentialCommands, New: vending.Serve, Serves: true},
+	{Name: "agent", Group: credentialCommands, New: agent.Agent, Serves: true},
 	{Name: "exec", Group: credentialCommands, New: vending.Exec},
 	{Name: "update", Group: credentialCommands, New: vending.Update},
 	{Name: "cache", Group: credentialCommands, New: vending.Cache},

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
@@ -28,8 +30,8 @@ func read(t *testing.T, name string) string {
 
 // The alert rules use only metrics and labels that serve exports, and each rule has a test.
 func TestAlertRules(t *testing.T) {
-	m := &monitor{server: new(loopback.Server), now: time.Now, endedHelpers: func() int64 { return 0 }}
-	m.requests[0][200].Store(1)
+	m := &monitor{requests: service.NewRequests(endpoints[:]), server: new(loopback.Server), now: time.Now, endedHelpers: func() int64 { return 0 }}
+	m.requests.Observe(httptest.NewRequest("GET", "/credentials", nil), 200)
 	leaf := signertest.NewCA(t, "root").Cert
 	exported := m.metrics([]state{{name: "app", leaf: leaf, renewal: &renew.Status{Certificate: leaf}}})
 

@@ -10,14 +10,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/systemd"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 )
 
@@ -32,6 +33,10 @@ type Config struct {
 	Hosts        []string // additional host names in requests
 	TokenFile    string   // "": a file in the runtime folder, which is removed on shutdown
 	StatusListen string   // HOST:PORT; "": no status endpoints
+
+	// Hold is how long a request of the container endpoint waits while there are no
+	// valid credentials, at most service.MaxHold.
+	Hold time.Duration
 
 	Log    *slog.Logger
 	Reload <-chan os.Signal // each signal reloads keys and certificates
@@ -55,30 +60,13 @@ type daemon struct {
 	token                  *authToken
 	roles                  []*role.Role
 	http, statusHTTP       *loopback.Server
-	handler, statusHandler startupHandler
+	handler, statusHandler *service.Gate
 	monitor                *monitor
-}
-
-// A startupHandler responds with status 503 until set is called, and then calls
-// the handler that was set. It is safe for concurrent use.
-type startupHandler struct{ handler atomic.Pointer[http.Handler] }
-
-func (s *startupHandler) set(h http.Handler) { s.handler.Store(&h) }
-
-// ServeHTTP implements [http.Handler].
-func (s *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h := s.handler.Load(); h != nil {
-		(*h).ServeHTTP(w, r)
-		return
-	}
-	writeStatus(w, http.StatusServiceUnavailable, map[string]string{
-		"Code": "CredentialsNotAvailable", "Message": "holdfast is still opening its keys",
-	})
 }
 
 // run serves until ctx ends or a listener fails. It opens the listeners first,
 // because that is fast and needs no PIN. Then it opens the keys, which may
-// prompt for PINs; meanwhile, clients receive status 503.
+// prompt for PINs; meanwhile, clients wait for at most Hold and receive status 503.
 func (d *daemon) run(ctx context.Context) error {
 	if err := d.openListeners(ctx); err != nil {
 		return err
@@ -88,10 +76,11 @@ func (d *daemon) run(ctx context.Context) error {
 	defer background.Wait()
 	defer stop()
 
-	d.http = &loopback.Server{Handler: &d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
-	d.monitor = &monitor{server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
-	d.http.Observe = d.monitor.observe
-	d.statusHTTP = &loopback.Server{Handler: &d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
+	d.handler, d.statusHandler = service.NewGate(d.cfg.Hold, isContainer), service.NewGate(0, nil)
+	d.http = &loopback.Server{Handler: d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
+	d.monitor = &monitor{requests: service.NewRequests(endpoints[:]), server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
+	d.http.Observe = d.monitor.requests.Observe
+	d.statusHTTP = &loopback.Server{Handler: d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
 	served := make(chan error, 2)
 	servers := 1
 	serve := func(s *loopback.Server, ls []net.Listener) {
@@ -145,8 +134,8 @@ func (d *daemon) openRoles(ctx context.Context) error {
 // starts the background tasks, which run until ctx ends.
 func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 	d.monitor.roles = d.roles
-	d.handler.set(d.routes())
-	d.statusHandler.set(d.monitor.handler())
+	d.handler.Open(d.routes())
+	d.statusHandler.Open(d.monitor.handler())
 	for _, r := range d.roles {
 		background.Go(func() { r.Keep(ctx) })
 	}
@@ -155,12 +144,12 @@ func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 	if err := d.announce(); err != nil {
 		return err
 	}
-	manager := systemd{d.app.Env}
+	manager := systemd.Manager{Env: d.app.Env}
 	background.Go(func() {
 		<-ctx.Done()
-		manager.notify("STOPPING=1")
+		manager.Notify("STOPPING=1")
 	})
-	background.Go(func() { manager.watchdog(ctx, d.monitor.alive) })
+	background.Go(func() { manager.Watchdog(ctx, d.monitor.alive) })
 	background.Go(func() {
 		for _, r := range d.roles {
 			select {
@@ -172,7 +161,7 @@ func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 		if d.app.Typed != nil {
 			d.app.Typed.Stop()
 		}
-		manager.notify("READY=1", "STATUS=serving "+strconv.Itoa(len(d.roles))+" role(s)")
+		manager.Notify("READY=1", "STATUS=serving "+strconv.Itoa(len(d.roles))+" role(s)")
 	})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/renewing"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/vending"
@@ -30,7 +31,7 @@ func TestSystemdUnits(t *testing.T) {
 	}
 	dir := t.TempDir()
 	var units []string
-	for _, name := range []string{"holdfast.service", "holdfast.socket", "holdfast-renew.service", "holdfast-renew.timer", "holdfast@app.service"} {
+	for _, name := range []string{"holdfast.service", "holdfast.socket", "holdfast-renew.service", "holdfast-renew.timer", "holdfast@app.service", "holdfast-agent.service"} {
 		text, err := os.ReadFile(filepath.Join(deployment, strings.Replace(name, "@app.", "@.", 1)))
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +52,7 @@ func TestSystemdUnits(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	// The commands have all flags of ExecStart=.
-	for unit, cmd := range map[string]*cobra.Command{units[0]: vending.Serve(front.App{}), units[2]: renewing.Renew(front.App{}), units[4]: vending.Serve(front.App{})} {
+	for unit, cmd := range map[string]*cobra.Command{units[0]: vending.Serve(front.App{}), units[2]: renewing.Renew(front.App{}), units[4]: vending.Serve(front.App{}), units[5]: agent.Agent(front.App{})} {
 		text, err := os.ReadFile(unit)
 		if err != nil {
 			t.Fatal(err)

@@ -3,12 +3,13 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/systemd"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/signer"
 )
@@ -47,7 +48,7 @@ func (d *daemon) openListeners(ctx context.Context) error {
 		}
 	}
 	if d.cfg.StatusListen != "" {
-		if err := d.listen(ctx, &d.status, "--status-listen", d.cfg.StatusListen, exposesStatus); err != nil {
+		if err := d.listen(ctx, &d.status, "--status-listen", d.cfg.StatusListen, service.ExposesStatus); err != nil {
 			return err
 		}
 	}
@@ -63,14 +64,14 @@ func (d *daemon) openListeners(ctx context.Context) error {
 // purpose: clients would connect to the socket, which systemd has already
 // opened, and wait forever.
 func (d *daemon) takeSockets() error {
-	given, err := systemd{d.app.Env}.listeners()
+	given, err := systemd.Manager{Env: d.app.Env}.Listeners()
 	if err != nil {
 		return err
 	}
 	for _, l := range given {
 		flag, value, to, exposed := "--listen or --port", d.cfg.Listen, &d.listeners, exposesCredentials
-		if l.name == "status" {
-			flag, value, to, exposed = "--status-listen", d.cfg.StatusListen, &d.status, exposesStatus
+		if l.Name == "status" {
+			flag, value, to, exposed = "--status-listen", d.cfg.StatusListen, &d.status, service.ExposesStatus
 		}
 		*to = append(*to, l.Listener)
 		if value != "" {
@@ -78,36 +79,23 @@ func (d *daemon) takeSockets() error {
 				"remove the flag or disable the systemd socket unit")
 		}
 		if err := loopback.CheckLoopback(l); err != nil && !d.cfg.AllowRemote {
-			return listenError("socket from systemd", err, exposed)
+			return service.ListenError("socket from systemd", err, exposed)
 		}
 	}
 	return nil
 }
 
-// What --allow-remote permits other machines to do.
-const (
-	exposesCredentials = "obtain credentials: the instance metadata service requires no secret, and nothing is encrypted"
-	exposesStatus      = "read the names of the roles and the state of their credentials"
-)
+// exposesCredentials is what --allow-remote permits other machines to do.
+const exposesCredentials = "obtain credentials: the instance metadata service requires no secret, and nothing is encrypted"
 
-// listen opens an address and appends the listener to *to. The parameter what
-// names the address in errors, and exposed completes the hint about
-// --allow-remote.
+// listen opens an address and appends the listener to *to.
 func (d *daemon) listen(ctx context.Context, to *[]net.Listener, what, addr, exposed string) error {
-	l, err := loopback.Listen(ctx, addr, d.cfg.AllowRemote)
+	l, err := service.Listen(ctx, what, addr, d.cfg.AllowRemote, exposed)
 	if err != nil {
-		return listenError(what, err, exposed)
+		return err
 	}
 	*to = append(*to, l)
 	return nil
-}
-
-func listenError(what string, err error, exposed string) error {
-	if errors.Is(err, loopback.ErrNotLoopback) {
-		return signer.WithHint(front.Usagef("%s: %w", what, err),
-			"use 127.0.0.1, or add --allow-remote, which lets other machines "+exposed)
-	}
-	return signer.WithHint(fmt.Errorf("%s: %w", what, err), "choose another address or port; port 0 selects a free port")
 }
 
 // limitHops sets the IP hop limit of responses to clients of l.

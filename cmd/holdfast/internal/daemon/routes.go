@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -8,6 +9,9 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/container"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/imds"
 )
@@ -24,7 +28,7 @@ func (d *daemon) routes() http.Handler {
 	tokens := imds.NewTokens(d.app.Now)
 	for i, r := range d.roles {
 		metadata := &imds.Handler{Current: r.Cache.Current, Role: r.Name, RoleARN: r.ARN, Region: r.Region, Tokens: tokens}
-		endpoint := &container.Handler{Current: r.Cache.Current, Token: d.token.Value, RoleARN: r.ARN}
+		endpoint := &container.Handler{Current: d.current(r), Token: d.token.Value, RoleARN: r.ARN}
 		if len(d.roles) == 1 {
 			mux.Handle("/latest/", metadata)
 		}
@@ -53,6 +57,17 @@ func (d *daemon) routes() http.Handler {
 	})
 }
 
+// current returns the function that the container endpoint of a role calls. With
+// Hold, the Gate has set the time at which its context ends.
+func (d *daemon) current(r *role.Role) func(context.Context) (credentials.Credentials, error) {
+	if d.cfg.Hold <= 0 {
+		return r.Cache.Current
+	}
+	return func(ctx context.Context) (credentials.Credentials, error) {
+		return service.Wait(ctx, r.Cache, d.app.Now)
+	}
+}
+
 // stripPrefix passes requests to next with the prefix removed from their path.
 // Unlike [http.StripPrefix], it also accepts a path with unnecessary escapes.
 func stripPrefix(prefix string, next http.Handler) http.Handler {
@@ -69,11 +84,11 @@ func stripPrefix(prefix string, next http.Handler) http.Handler {
 // may wait for the first line. If there are several roles, their lines are
 // comments, because all of them set the same variables.
 func (d *daemon) announce() error {
-	base := baseURL(d.listeners[0].Addr())
+	base := service.URL(d.listeners[0].Addr())
 	var b strings.Builder
 	fmt.Fprintf(&b, "# listening on %s\n", base)
 	for _, l := range d.status {
-		fmt.Fprintf(&b, "# status at %s/, /healthz, /readyz and /metrics\n", baseURL(l.Addr()))
+		fmt.Fprintf(&b, "# status at %s/, /healthz, /readyz and /metrics\n", service.URL(l.Addr()))
 	}
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", front.ShellQuote(d.token.path))
 	fmt.Fprintf(&b, "export AWS_CONTAINER_AUTHORIZATION_TOKEN=\"$(cat %s)\"\n", front.ShellQuote(d.token.path))
@@ -90,7 +105,7 @@ func (d *daemon) announce() error {
 			path := base + "/roles/" + r.Name
 			fmt.Fprintf(&b, "\n# role %s\n# export AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/credentials\n", r.Name, path)
 			if r.Port != 0 {
-				metadata("", baseURL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.Port}))
+				metadata("", service.URL(&net.TCPAddr{IP: d.listeners[0].Addr().(*net.TCPAddr).IP, Port: r.Port}))
 			} else {
 				metadata(" (AWS CLI and boto3; other clients need a port for the role)", path)
 			}
@@ -98,17 +113,4 @@ func (d *daemon) announce() error {
 	}
 	_, err := io.WriteString(d.app.Stdout, b.String())
 	return err
-}
-
-// baseURL returns the URL of a listener for clients on this machine. It
-// replaces an unspecified address by 127.0.0.1.
-func baseURL(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return "http://" + addr.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port)
 }

@@ -2,13 +2,12 @@ package daemon
 
 import (
 	"crypto/x509"
-	"io"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
 	"github.com/holdfast-dev/holdfast/pki/renew"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
@@ -25,7 +24,7 @@ type monitor struct {
 
 	endedHelpers func() int64 // see keystore.Isolator
 
-	requests [len(endpoints)][maxStatus]atomic.Int64
+	requests *service.Requests
 }
 
 // A state is the state of a role at one moment. It is all that the status endpoints
@@ -67,31 +66,16 @@ func (m *monitor) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		m.alive()
-		writeStatus(w, http.StatusOK, map[string]string{"status": "ok"})
+		service.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, m.states()) })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = io.WriteString(w, m.metrics(m.states())) // the client may be gone
+		service.WriteMetrics(w, m.metrics(m.states()))
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		servePage(w, r, page{m.states(), front.ReadBuild(), m.started, m.now()})
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, h := range statusHeaders {
-			w.Header().Set(h.name, h.value)
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// statusHeaders are the headers of every response of the status endpoints.
-var statusHeaders = [...]struct{ name, value string }{
-	{"Cache-Control", "no-store"},
-	{"Cross-Origin-Resource-Policy", "same-origin"},
-	{"Referrer-Policy", "no-referrer"},
-	{"X-Content-Type-Options", "nosniff"},
-	{"X-Frame-Options", "DENY"},
+	return service.Guard(mux)
 }
 
 // alive returns when it has read the status of all roles. It blocks if a lock
@@ -132,11 +116,5 @@ func ready(w http.ResponseWriter, states []state) {
 	if !doc.Ready {
 		code = http.StatusServiceUnavailable
 	}
-	writeStatus(w, code, doc)
-}
-
-func writeStatus(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = front.WriteJSON(w, v) // the client may be gone
+	service.WriteJSON(w, code, doc)
 }

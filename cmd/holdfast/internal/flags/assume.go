@@ -36,8 +36,18 @@ func (f *Assume) Add(cmd *cobra.Command) {
 		fs.StringVar(&c.ExternalID, "assume-role-external-id", "", "external `ID` that the trust policy of the second role requires")
 		front.ListVar(fs, &f.tags, "assume-role-tag", "session `tag` of the second role, KEY=VALUE; can be repeated")
 		front.ListVar(fs, &c.TransitiveTagKeys, "assume-role-transitive-tag-key", "`key` of a session tag that is passed on to the roles that the second role assumes; can be repeated")
-		fs.StringVar(&c.Endpoint, "sts-endpoint", "", "`URL` of the STS endpoint (default: AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or the endpoint of the region)")
+		f.addEndpoint(fs)
 	})
+}
+
+// AddEndpoint adds only the flag for the endpoint of STS, for a command that has the
+// other settings from elsewhere.
+func (f *Assume) AddEndpoint(cmd *cobra.Command) {
+	front.ServiceFlags.Define(cmd.Flags(), f.addEndpoint)
+}
+
+func (f *Assume) addEndpoint(fs *pflag.FlagSet) {
+	fs.StringVar(&f.chain.Endpoint, "sts-endpoint", "", "`URL` of the STS endpoint (default: AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or the endpoint of the region)")
 }
 
 // Chain returns the second role that the flags and the environment describe. The

@@ -138,7 +138,7 @@ func (f *Device) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.PINSource, "pin-source", "", "`source` of the PIN or password, for references that do not name one: file:PATH, env:NAME, tpm:path=PATH, prompt or pinentry (default: prompt, if there is a terminal)")
 	front.MarkValues(fs.Lookup("pin-source"), "file:", "env:", "tpm:path=", "prompt", "pinentry")
 	fs.StringVar(&f.Module, "pkcs11-lib", "", "`file` of the PKCS #11 module, for references that do not name one (default: PKCS11_MODULE_PATH, or p11-kit-proxy)")
-	fs.StringVar(&f.Isolation, isolationFlag, "", "`where` PKCS #11 modules run: off (in this process), on (in a helper process) or auto (on if holdfast-pkcs11 is installed) (default: HOLDFAST_PKCS11_ISOLATION; else auto for serve, update, exec and ssh-agent; else off, or on in a build without cgo; see docs/pkcs11.md)")
+	fs.StringVar(&f.Isolation, isolationFlag, "", "`where` PKCS #11 modules run: off (in this process), on (in a helper process) or auto (on if holdfast-pkcs11 is installed) (default: HOLDFAST_PKCS11_ISOLATION; else auto for serve, agent, update, exec and ssh-agent; else off, or on in a build without cgo; see docs/pkcs11.md)")
 	front.MarkValues(fs.Lookup(isolationFlag), isolations...)
 }
 

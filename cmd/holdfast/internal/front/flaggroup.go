@@ -20,13 +20,16 @@ const (
 	CredentialFlags FlagGroup = "Credentials"
 	RenewalFlags    FlagGroup = "Renewal"
 	AgentFlags      FlagGroup = "Use of the keys"
+	PodFlags        FlagGroup = "Pods"
+	KubernetesFlags FlagGroup = "Kubernetes"
+	StateFlags      FlagGroup = "State"
 	ListenFlags     FlagGroup = "Listening"
 	FaultFlags      FlagGroup = "Injected faults"
 	OutputFlags     FlagGroup = "Output"
 )
 
 var flagGroups = []FlagGroup{
-	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, RenewalFlags, AgentFlags, ListenFlags, FaultFlags, OutputFlags,
+	ConfigFlags, KeyFlags, NameFlags, SessionFlags, AssumeFlags, ServiceFlags, CredentialFlags, RenewalFlags, AgentFlags, PodFlags, KubernetesFlags, ListenFlags, StateFlags, FaultFlags, OutputFlags,
 }
 
 // Define calls define with an empty flag set and adds its flags to fs under the

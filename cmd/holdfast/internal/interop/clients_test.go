@@ -15,22 +15,6 @@ import (
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
-const boto3Script = `
-import boto3, sys
-sts = boto3.client("sts", endpoint_url=sys.argv[1], region_name="us-east-1")
-print(sts.get_caller_identity()["Arn"])
-`
-
-// Like boto3 it gives a metadata service a second, unless told otherwise.
-const sdkJSScript = `
-const { STSClient, GetCallerIdentityCommand } = require("@aws-sdk/client-sts");
-new STSClient({ endpoint: process.argv[1], timeout: 30000 }).send(new GetCallerIdentityCommand({})).then(
-	out => console.log(out.Arn), err => { console.error(err); process.exitCode = 1; });
-`
-
-// sdkJS is what script/test-deps installs.
-const sdkJS = "aws-sdk-js-3.888.0-2"
-
 // An awsClient prints the ARN that STS at a URL knows it by.
 type awsClient struct {
 	name      string
@@ -47,23 +31,14 @@ var awsCLI = awsClient{"awscli", false, true, func(t *testing.T, url string) []s
 // awsClients are AWS's own.
 func awsClients(t *testing.T) []awsClient {
 	t.Helper()
-	sdkGo := filepath.Join(t.TempDir(), "aws-sdk-go")
-	build := exec.Command("go", "build", "-o", sdkGo, ".")
-	build.Dir = "testdata/aws-sdk-go"
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Logf("building with the AWS SDK for Go: %v\n%s", err, out) // Require says the rest
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	sdkGo := clitest.BuildCallerGo(t, "testdata/aws-sdk-go")
 	return []awsClient{
 		awsCLI,
 		{"boto3", false, true, func(t *testing.T, url string) []string {
-			return []string{signertest.Require(t, "boto3", "/usr/bin/python3"), "-c", boto3Script, url}
+			return []string{signertest.Require(t, "boto3", "/usr/bin/python3"), "-c", clitest.CallerBoto3, url}
 		}},
 		{"js", true, false, func(t *testing.T, url string) []string {
-			return []string{signertest.Require(t, "aws-sdk-js", filepath.Join(cache, "holdfast-test", sdkJS, "run")), "-e", sdkJSScript, url}
+			return clitest.CallerJS(t, url)
 		}},
 		{"go", true, false, func(t *testing.T, url string) []string {
 			return []string{signertest.Require(t, "aws-sdk-go", sdkGo), url}

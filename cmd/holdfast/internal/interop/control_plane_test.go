@@ -88,10 +88,6 @@ func controlPlaneSDK(t *testing.T) string {
 // also finds the events.
 func TestControlPlane(t *testing.T) {
 	t.Parallel()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	clitest.WriteFiles(t, dir, "p256")
 	url, env, _, stop, err := clitest.RunControlPlane(dir)
@@ -105,7 +101,7 @@ func TestControlPlane(t *testing.T) {
 			return []string{signertest.Require(t, "boto3", "/usr/bin/python3"), "-c", boto3Control, url, "ca.pem"}
 		},
 		"js": func(t *testing.T) []string {
-			return []string{signertest.Require(t, "aws-sdk-js", filepath.Join(cache, "holdfast-test", sdkJS, "run")), "-e", sdkJSControl, url, "ca.pem"}
+			return []string{clitest.JS(t), "-e", sdkJSControl, url, "ca.pem"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,6 @@
 package vending
 
 import (
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -16,6 +14,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/daemon"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/service"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -23,7 +22,7 @@ type serveFlags struct {
 	role      role.Flags
 	listen    string
 	port      int
-	logFormat string
+	logFormat front.LogFormat
 	daemon    daemon.Config
 }
 
@@ -56,10 +55,7 @@ and certificates on SIGHUP and when their files change.`,
 	}
 	f.role.Add(cmd)
 	front.ListenFlags.Define(cmd.Flags(), f.addListening)
-	front.OutputFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
-		front.MarkValues(fs.Lookup("log-format"), "text", "json")
-	})
+	front.OutputFlags.Define(cmd.Flags(), f.logFormat.Add)
 	return cmd
 }
 
@@ -70,6 +66,7 @@ func (f *serveFlags) addListening(fs *pflag.FlagSet) {
 	front.ListVar(fs, &f.daemon.Hosts, "host", "additional host `name` that clients may use for this server; can be repeated")
 	fs.IntVar(&f.daemon.HopLimit, "hop-limit", 64, "IP hop `limit` of responses, 1 to 255")
 	fs.StringVar(&f.daemon.TokenFile, "token-file", "", "`file` with the token of the container endpoint; serve creates it if it does not exist (default: a file in $XDG_RUNTIME_DIR/holdfast or in the folder for temporary files)")
+	fs.DurationVar(&f.daemon.Hold, "hold", 0, "how long a request of the container endpoint waits while there are no valid credentials, at most 10s, such as 1.5s (default: it does not wait)")
 	fs.StringVar(&f.daemon.StatusListen, "status-listen", "", "`address` for a status page, /healthz, /readyz and /metrics, such as 127.0.0.1:9912 (default: none)")
 }
 
@@ -82,10 +79,9 @@ func (f *serveFlags) run(cmd *cobra.Command, a front.App) error {
 	if err := f.check(cmd.Flags().Changed); err != nil {
 		return err
 	}
-	direct := newLog(a.Stderr, f.logFormat, f.role.Session.Debug)
-	stderr := front.NewLogWriter(a.Stderr, func(n int) { direct.Warn(front.DroppedLines, "count", n) })
-	defer stderr.Close()
-	a.Log = newLog(stderr, f.logFormat, f.role.Session.Debug)
+	var closeLog func()
+	a.Log, closeLog = f.logFormat.Open(a.Stderr, f.role.Session.Debug)
+	defer closeLog()
 	a.Typed, a.LongRunning = new(front.TypedPINs), true
 	cfg := f.daemon
 	cfg.Log, cfg.Reload = a.Log, hangup
@@ -102,8 +98,11 @@ func (f *serveFlags) check(given func(flag string) bool) (err error) {
 		return front.Usagef("--port %d is not in the range 0 to 65535", f.port)
 	case f.daemon.HopLimit < 1 || f.daemon.HopLimit > 255:
 		return front.Usagef("--hop-limit %d is not in the range 1 to 255", f.daemon.HopLimit)
-	case f.logFormat != "text" && f.logFormat != "json":
-		return front.Usagef("--log-format %q is neither text nor json", f.logFormat)
+	case f.daemon.Hold < 0 || f.daemon.Hold > service.MaxHold:
+		return front.Usagef("--hold %v is not between 0s and %v", f.daemon.Hold, service.MaxHold)
+	}
+	if err := f.logFormat.Check(); err != nil {
+		return err
 	}
 	switch {
 	case given("listen"):
@@ -143,17 +142,4 @@ func listenAddress(listen string, port int, portGiven bool) (string, error) {
 		return "", signer.WithHint(front.Usagef("--listen %s: the port is not in the range 0 to 65535", listen), listenForms)
 	}
 	return net.JoinHostPort(host, own), nil
-}
-
-// newLog returns a structured log. Its hints name flags instead of Go fields,
-// as the error messages of commands do.
-func newLog(w io.Writer, format string, debug bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: front.HintAttr}
-	if debug {
-		opts.Level = slog.LevelDebug
-	}
-	if format == "json" {
-		return slog.New(front.HintHandler{Handler: slog.NewJSONHandler(front.JSONWriter{W: w}, opts)})
-	}
-	return slog.New(front.HintHandler{Handler: slog.NewTextHandler(w, opts)})
 }

@@ -1,4 +1,5 @@
-package daemon
+// Package systemd tells systemd about the state of a service and takes sockets from it.
+package systemd
 
 import (
 	"context"
@@ -10,14 +11,14 @@ import (
 	"time"
 )
 
-// systemd implements sd_notify(3) and sd_listen_fds(3), which pass their
+// A Manager implements sd_notify(3) and sd_listen_fds(3), which pass their
 // parameters in the environment. Its methods do nothing if systemd has not set
-// the variables.
-type systemd struct{ env func(name string) string }
+// the variables. They are safe for concurrent use if Env is.
+type Manager struct{ Env func(name string) string }
 
-// notify sends states such as READY=1. It ignores errors.
-func (s systemd) notify(states ...string) {
-	name := s.env("NOTIFY_SOCKET")
+// Notify sends states such as READY=1. It ignores errors.
+func (m Manager) Notify(states ...string) {
+	name := m.Env("NOTIFY_SOCKET")
 	if name == "" {
 		return
 	}
@@ -32,18 +33,18 @@ func (s systemd) notify(states ...string) {
 	_, _ = conn.Write([]byte(strings.Join(states, "\n")))
 }
 
-// watchdog calls alive and then sends WATCHDOG=1, twice per watchdog interval,
+// Watchdog calls alive and then sends WATCHDOG=1, twice per watchdog interval,
 // until ctx ends. If alive does not return, systemd restarts the service.
-func (s systemd) watchdog(ctx context.Context, alive func()) {
-	usec, err := strconv.ParseInt(s.env("WATCHDOG_USEC"), 10, 64)
-	if err != nil || usec <= 0 || s.isOther("WATCHDOG_PID") {
+func (m Manager) Watchdog(ctx context.Context, alive func()) {
+	usec, err := strconv.ParseInt(m.Env("WATCHDOG_USEC"), 10, 64)
+	if err != nil || usec <= 0 || m.isOther("WATCHDOG_PID") {
 		return
 	}
 	tick := time.NewTicker(max(time.Duration(usec)*time.Microsecond/2, time.Millisecond))
 	defer tick.Stop()
 	for {
 		alive()
-		s.notify("WATCHDOG=1")
+		m.Notify("WATCHDOG=1")
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -52,24 +53,24 @@ func (s systemd) watchdog(ctx context.Context, alive func()) {
 	}
 }
 
-// A namedListener is a socket from systemd with its FileDescriptorName=.
-type namedListener struct {
-	name string
+// A NamedListener is a socket from systemd with its FileDescriptorName=.
+type NamedListener struct {
+	Name string
 	net.Listener
 }
 
-// listeners returns the sockets from systemd, in the order of systemd. The
+// Listeners returns the sockets from systemd, in the order of systemd. The
 // caller closes them.
-func (s systemd) listeners() (all []namedListener, err error) {
-	n, _ := strconv.Atoi(s.env("LISTEN_FDS"))
-	if n <= 0 || s.env("LISTEN_PID") == "" || s.isOther("LISTEN_PID") {
+func (m Manager) Listeners() (all []NamedListener, err error) {
+	n, _ := strconv.Atoi(m.Env("LISTEN_FDS"))
+	if n <= 0 || m.Env("LISTEN_PID") == "" || m.isOther("LISTEN_PID") {
 		return nil, nil
 	}
 	const firstFD, maxSockets = 3, 16
 	if n > maxSockets {
 		return nil, fmt.Errorf("LISTEN_FDS: %d sockets exceed the limit of %d", n, maxSockets)
 	}
-	names := strings.Split(s.env("LISTEN_FDNAMES"), ":")
+	names := strings.Split(m.Env("LISTEN_FDNAMES"), ":")
 	for i := range n {
 		name := ""
 		if i < len(names) {
@@ -81,13 +82,13 @@ func (s systemd) listeners() (all []namedListener, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("socket %d from systemd: %w", i+1, err)
 		}
-		all = append(all, namedListener{name, l})
+		all = append(all, NamedListener{name, l})
 	}
 	return all, nil
 }
 
 // isOther reports whether a variable contains the ID of another process.
-func (s systemd) isOther(name string) bool {
-	pid := s.env(name)
+func (m Manager) isOther(name string) bool {
+	pid := m.Env(name)
 	return pid != "" && pid != strconv.Itoa(os.Getpid())
 }

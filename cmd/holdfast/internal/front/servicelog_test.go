@@ -1,4 +1,4 @@
-package vending
+package front
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 func TestLogNamesFlags(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		var b strings.Builder
-		newLog(&b, format, false).Warn("not reloaded", "hint", "give more time with Config.Timeout")
+		LogFormat(format).New(&b, false).Warn("not reloaded", "hint", "give more time with Config.Timeout")
 		if text := b.String(); !strings.Contains(text, "give more time with --timeout") {
 			t.Errorf("%s: %s", format, text)
 		}
@@ -23,7 +23,7 @@ func TestLogNamesFlags(t *testing.T) {
 func TestLogJSONIsPrintable(t *testing.T) {
 	for _, text := range []string{"\u009b31m", "\x7f", "\u202eright to left", "\U000e0041 tag", "a\nb", "naïve – ok"} {
 		var b strings.Builder
-		newLog(&b, "json", false).Warn("m", "error", text)
+		LogFormat("json").New(&b, false).Warn("m", "error", text)
 		var line struct{ Error string }
 		if err := json.Unmarshal([]byte(b.String()), &line); err != nil || line.Error != text {
 			t.Errorf("%q: read as %q, %v", text, line.Error, err)

@@ -1,0 +1,222 @@
+package podidentity
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/logging"
+)
+
+// A Reviewer checks the tokens of pods with the TokenReview API of the API server. It
+// accepts tokens of this audience that are bound to a pod of this node.
+//
+// It remembers positive answers for 60 seconds, but never longer than a token is valid.
+// It does not remember refusals. Requests for one token share one review, which
+// continues if they stop waiting. The number of remembered answers and of reviews in
+// progress, the size of answers and the time of a review are limited.
+//
+// Server and Node are required. The fields must not be changed after the first use. The
+// methods are safe for concurrent use.
+type Reviewer struct {
+	// Server is the URL of the API server. The scheme is https, or http if the
+	// host is a loopback address.
+	Server string
+
+	Audience string // of tokens; "": [DefaultAudience]
+	Node     string // the name of this node
+
+	// Token returns the bearer token with which the agent itself authenticates
+	// to the API server. It is called for each review and must be safe for
+	// concurrent use. White space around the token is removed. nil: no token,
+	// for example because Transport has a client certificate.
+	Token func() (string, error)
+
+	Transport http.RoundTripper // nil: one with the roots of the system and no proxy
+	Timeout   time.Duration     // of a review; 0: 5 seconds
+	Now       func() time.Time  // nil: time.Now
+	Logger    *slog.Logger      // nil: discard
+
+	prepare  sync.Once
+	invalid  error // of the fields
+	endpoint string
+	client   *http.Client
+	slots    chan struct{} // one for each request in progress
+
+	mu      sync.Mutex
+	known   memory[[sha256.Size]byte, Pod]
+	reviews map[[sha256.Size]byte]*review // in progress
+	failing bool                          // the last review could not be made
+}
+
+// A review is one in progress. The results are set when done is closed.
+type review struct {
+	done chan struct{}
+	pod  Pod
+	err  error
+}
+
+const (
+	defaultAPITimeout = 5 * time.Second
+
+	// maxReviews is how many reviews may be in progress or wait for that;
+	// maxRequests is how many of them the API server has at a time.
+	maxReviews  = 1_000
+	maxRequests = 64
+)
+
+// ErrBusy is the error of [Reviewer.Review] if too many reviews are in progress.
+var ErrBusy = errors.New("too many reviews of tokens are in progress")
+
+// Check returns an error if a field is missing or invalid. Review returns it, too.
+func (r *Reviewer) Check() error {
+	r.prepare.Do(func() {
+		r.endpoint, r.invalid = endpoint(r.Server)
+		if r.invalid == nil && !isSubdomain(r.Node) {
+			r.invalid = fmt.Errorf("%q is not the name of a node", r.Node)
+		}
+		r.client = &http.Client{
+			Transport:     r.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+		if r.Transport == nil {
+			r.client.Transport = &http.Transport{ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxAnswer, IdleConnTimeout: time.Minute}
+		}
+		r.slots = make(chan struct{}, maxRequests)
+		r.reviews = make(map[[sha256.Size]byte]*review)
+	})
+	return r.invalid
+}
+
+// endpoint returns the URL for reviews.
+func endpoint(server string) (string, error) {
+	u, err := url.Parse(server)
+	if err != nil { // which contains the URL, maybe with a password
+		return "", errors.New("the URL of the API server is invalid")
+	}
+	loopback := u.Hostname() == "localhost"
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		loopback = ip.IsLoopback()
+	}
+	switch {
+	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("the URL of the API server must have a scheme, a host and nothing but a port and a path besides")
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback):
+		return "", fmt.Errorf("the URL of the API server, %s, must begin with https://", u)
+	}
+	return u.JoinPath("apis", apiVersion, "tokenreviews").String(), nil
+}
+
+// Review returns the pod that the token belongs to. The error is a [*RefusedError] if
+// the token is not accepted. Any other error means that the token could not be checked,
+// or that ctx ended. No error contains the token.
+func (r *Reviewer) Review(ctx context.Context, token string) (Pod, error) {
+	if err := r.Check(); err != nil {
+		return Pod{}, err
+	}
+	now := r.now()
+	if len(token) > maxToken {
+		_, err := expiry(token, now)
+		return Pod{}, err
+	}
+	key := sha256.Sum256([]byte(token))
+	r.mu.Lock()
+	pod, found := r.known.get(key, now)
+	r.mu.Unlock()
+	if found {
+		return pod, nil
+	}
+	expires, err := expiry(token, now)
+	if err != nil {
+		return Pod{}, err
+	}
+	v, err := r.join(ctx, key, token, now, expires)
+	if err != nil {
+		return Pod{}, err
+	}
+	select {
+	case <-v.done:
+		return v.pod, v.err
+	case <-ctx.Done():
+		return Pod{}, fmt.Errorf("waiting for the review of a token: %w", ctx.Err())
+	}
+}
+
+// join returns the review of a token that is in progress, or starts one.
+func (r *Reviewer) join(ctx context.Context, key [sha256.Size]byte, token string, now, expires time.Time) (*review, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if v := r.reviews[key]; v != nil {
+		return v, nil
+	}
+	if len(r.reviews) >= maxReviews {
+		return nil, ErrBusy
+	}
+	v := &review{done: make(chan struct{})}
+	r.reviews[key] = v
+	go func() {
+		v.pod, v.err = r.bounded(context.WithoutCancel(ctx), token)
+		r.mu.Lock()
+		delete(r.reviews, key)
+		if v.err == nil {
+			r.known.put(key, v.pod, now, expires)
+		}
+		r.mu.Unlock()
+		close(v.done)
+		r.log(v.err)
+	}()
+	return v, nil
+}
+
+// bounded makes one review within Timeout, even if Token or Transport ignores its context.
+func (r *Reviewer) bounded(ctx context.Context, token string) (Pod, error) {
+	timeout := r.Timeout
+	if timeout <= 0 {
+		timeout = defaultAPITimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the API server did not answer within %v: %w", timeout, context.DeadlineExceeded))
+	defer cancel()
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return Pod{}, ErrBusy
+	}
+	return await.Result(ctx, func() (Pod, error) {
+		defer func() { <-r.slots }()
+		return r.ask(ctx, token)
+	}, nil)
+}
+
+// log logs the first failure and the end of failures. Refusals are no failures.
+func (r *Reviewer) log(err error) {
+	_, refused := errors.AsType[*RefusedError](err)
+	failing := err != nil && !refused
+	r.mu.Lock()
+	changed := failing != r.failing
+	r.failing = failing
+	r.mu.Unlock()
+	log := logging.OrDiscard(r.Logger)
+	switch {
+	case failing && changed:
+		log.Warn("tokens of pods cannot be reviewed", "error", err)
+	case failing:
+		log.Debug("tokens of pods cannot be reviewed", "error", err)
+	case changed:
+		log.Info("tokens of pods can be reviewed again")
+	}
+}
+
+func (r *Reviewer) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
