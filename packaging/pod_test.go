@@ -211,6 +211,11 @@ func TestPod(t *testing.T) {
 		t.Cleanup(func() { _ = exec.Command("runc", "delete", "--force", id(c)).Run() })
 		return exec.Command("runc", "run", "--bundle", runcBundle(t, root, namespace, c, config.Entrypoint, env, volumes), id(c))
 	}
+	probe := container{Name: "probe", Args: []string{"version"}}
+	probe.SecurityContext.Capabilities.Drop = []string{"ALL"}
+	if out, err := run(probe).CombinedOutput(); err != nil { // a container on this machine may not start others
+		signertest.Skip(t, "runc", fmt.Errorf("%w: %s", err, out))
+	}
 	for range 2 { // a pod that starts again finds the addresses
 		if out, err := run(pod.InitContainers[0]).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", pod.InitContainers[0].Name, err, out)
