@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,44 @@ func openImage(t *testing.T) v1.ImageIndex {
 	return index
 }
 
+// unpackImage unpacks the image for linux/amd64 and returns its root folder and settings.
+func unpackImage(t *testing.T, index v1.ImageIndex) (root string, config v1.Config) {
+	t.Helper()
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(manifest.Manifests, func(m v1.Descriptor) bool { return m.Platform.String() == "linux/amd64" })
+	if i < 0 {
+		t.Fatal("there is no image for linux/amd64")
+	}
+	image, err := index.Image(manifest.Manifests[i].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root = t.TempDir()
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range layers {
+		content, err := layer.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		untar(t, content, root)
+		_ = content.Close()
+	}
+	return root, file.Config
+}
+
 // TestImage unpacks the image into a folder and runs "holdfast demo" there, as the user of
 // the image. The folder is read-only, except for /tmp.
 func TestImage(t *testing.T) {
@@ -70,38 +109,15 @@ func TestImage(t *testing.T) {
 			t.Fatalf("the platforms are %v, want %v", platforms, want)
 		}
 	}
-	image, err := index.Image(platforms["linux/amd64"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := t.TempDir()
-	if err := os.Chmod(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, layer := range layers {
-		content, err := layer.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		untar(t, content, root)
-		_ = content.Close()
-	}
-	if config.Config.User != "65532:65532" {
-		t.Errorf("the user is %q", config.Config.User)
+	root, config := unpackImage(t, index)
+	if config.User != "65532:65532" {
+		t.Errorf("the user is %q", config.User)
 	}
 	checkRoots(t, root)
 	run := func(args ...string) (string, error) {
 		script := `mount --bind -o ro "$0" "$0" && mount -t tmpfs -o mode=1777 tmpfs "$0/tmp" && exec env -i "$@"`
-		chroot := append(config.Config.Env, "/usr/sbin/chroot", "--userspec="+config.Config.User, root)
-		args = append(append(chroot, config.Config.Entrypoint...), args...)
+		chroot := append(config.Env, "/usr/sbin/chroot", "--userspec="+config.User, root)
+		args = append(append(chroot, config.Entrypoint...), args...)
 		out, err := exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, root}, args...)...).CombinedOutput()
 		return string(out), err
 	}
