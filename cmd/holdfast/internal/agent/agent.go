@@ -70,7 +70,6 @@ type agent struct {
 	requests            *service.Requests
 	transport           *transport
 	reviewer            *podidentity.Reviewer
-	state               *stateFile // nil: none
 	monitor             *monitor
 }
 
