@@ -42,7 +42,7 @@ only the first one.`,
 			return runAddAddress(a.Stderr, texts, addLoopbackAddress)
 		},
 	}
-	cmd.Flags().StringArrayVar(&texts, "address", nil, "`address` to add, without a prefix length; can be repeated (default: "+address4+" and "+address6+")")
+	front.ListVar(cmd.Flags(), &texts, "address", "`address` to add, without a prefix length; can be repeated (default: "+address4+" and "+address6+")")
 	return cmd
 }
 

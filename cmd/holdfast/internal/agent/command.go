@@ -72,7 +72,7 @@ It reads this file again when it changes and on SIGHUP; see docs/agent.md.`,
 		fs.StringVar(&c.node, "node-name", "", "`name` of this node; tokens of pods of other nodes are refused (default: NODE_NAME)")
 	})
 	front.ListenFlags.Define(cmd.Flags(), func(fs *pflag.FlagSet) {
-		fs.StringArrayVar(&c.listen, "listen", nil, "`address` to listen on, HOST:PORT; can be repeated; AWS clients accept "+address4+", ["+address6+"] and loopback addresses (default: "+address4+":"+defaultPort+" and, with IPv6, ["+address6+"]:"+defaultPort+")")
+		front.ListVar(fs, &c.listen, "listen", "`address` to listen on, HOST:PORT; can be repeated; AWS clients accept "+address4+", ["+address6+"] and loopback addresses (default: "+address4+":"+defaultPort+" and, with IPv6, ["+address6+"]:"+defaultPort+")")
 		fs.StringVar(&c.statusListen, "status-listen", "", "`address` for /healthz, /readyz and /metrics, such as 127.0.0.1:2705 (default: none)")
 		fs.BoolVar(&c.allowRemote, "allow-remote", false, "allow a --status-listen that other machines can reach")
 	})
