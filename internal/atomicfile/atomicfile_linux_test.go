@@ -38,7 +38,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A file size limit has the same effect as a full disk and needs no permission.
+// A file size limit has the same effect as a full disk and needs no permission. The log of
+// files that "go test" writes for its cache is smaller than this one.
 func TestFileSizeLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "to")
 	writeFile(t, path, "old")
@@ -47,11 +48,11 @@ func TestFileSizeLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	errs := make(map[string]error)
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 100, Max: before.Max}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 20, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
 	for method, write := range writers {
-		errs[method] = write(File{Name: path}, make([]byte, 1000))
+		errs[method] = write(File{Name: path}, make([]byte, 2<<20))
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
