@@ -37,10 +37,12 @@ type node struct {
 	dir       string
 	host, pod netns
 	emulator  string // URL, on the host and in the pod
-	events    string // file of the emulator
-	args      []string
-	env       []string
-	log       *clitest.LockedBuffer
+	// disconnect ends all connections of the host to the API server.
+	disconnect func()
+	events     string // file of the emulator
+	args       []string
+	env        []string
+	log        *clitest.LockedBuffer
 }
 
 // newNode makes the node "agent-1" of the cluster. The key of its certificate is in a TPM.
@@ -75,31 +77,25 @@ func newNode(t *testing.T, c *cluster) *node {
 	n.certify(t, ca, "file.pem", other, "pool-a")
 
 	n.startEmulator(t)
-	apiServer, err := url.Parse(c.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, address := range []*url.URL{apiServer, mustParse(t, n.emulator)} {
-		port, err := strconv.Atoi(address.Port())
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.host.relay(t, port)
-		if address != apiServer {
-			n.pod.relay(t, port)
-		}
-	}
+	n.disconnect = n.host.relay(t, port(t, c.url))
+	n.host.relay(t, port(t, n.emulator))
+	n.pod.relay(t, port(t, n.emulator))
 	n.configure(t, c)
 	return n
 }
 
-func mustParse(t *testing.T, text string) *url.URL {
+// port returns the port of a URL.
+func port(t *testing.T, text string) int {
 	t.Helper()
 	u, err := url.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func (n *node) path(name string) string { return filepath.Join(n.dir, name) }

@@ -70,6 +70,49 @@ func testAgent(t *testing.T, c *cluster) {
 			}
 		})
 	}
+	reconnect := func() { n.disconnect = n.host.relay(t, port(t, c.url)) } // until all of these end
+	t.Run("outage of the API server", func(t *testing.T) {
+		n.start(t)
+		if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK {
+			t.Fatalf("%d %+v", status, answer)
+		}
+		fresh := strings.TrimSpace(c.kubectl(t, "", tokenFor("shop", "orders", orders, orders.audience(t))...))
+		n.disconnect()
+		if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK {
+			t.Errorf("a token that was checked before: %d %+v", status, answer)
+		}
+		if status, answer := n.ask(t, n.pod, agentV4, fresh); status != http.StatusServiceUnavailable {
+			t.Errorf("a new token: %d %+v", status, answer)
+		}
+		reconnect()
+		clitest.Eventually(t, "the agent accepts the new token", func() bool {
+			status, _ := n.ask(t, n.pod, agentV4, fresh)
+			return status == http.StatusOK
+		})
+	})
+	t.Run("new mapping", func(t *testing.T) {
+		n.start(t)
+		before, err := os.ReadFile(n.path("pods.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace := func(text string) {
+			n.write(t, "pods.new", text)
+			if err := os.Rename(n.path("pods.new"), n.path("pods.toml")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		replace(strings.Replace(string(before), `service_account = "orders"`, `service_account = "former"`, 1))
+		clitest.Eventually(t, "the pod has no role", func() bool {
+			status, _ := n.ask(t, n.pod, agentV4, token)
+			return status == http.StatusForbidden
+		})
+		replace(string(before))
+		clitest.Eventually(t, "the pod has its role again", func() bool {
+			status, _ := n.ask(t, n.pod, agentV4, token)
+			return status == http.StatusOK
+		})
+	})
 	t.Run("certificate of the kubelet", func(t *testing.T) {
 		n.start(t, "--kubernetes-token-file=", "--kubernetes-client-certificate="+c.path("agent-1.pem"), "--kubernetes-client-key="+c.path("agent-1.key"))
 		if status, answer := n.ask(t, n.pod, agentV4, token); status != http.StatusOK {

@@ -105,8 +105,8 @@ func (ns netns) in(f func() error) error {
 }
 
 // relay accepts connections to a port of 127.0.0.1 in the namespace, and connects them to the
-// same port of this machine.
-func (ns netns) relay(t *testing.T, port int) {
+// same port of this machine, until stop is called or the test ends.
+func (ns netns) relay(t *testing.T, port int) (stop func()) {
 	t.Helper()
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	var listener net.Listener
@@ -118,11 +118,12 @@ func (ns netns) relay(t *testing.T, port int) {
 	}
 	var connections sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		listener.Close()
 		connections.Wait()
-	})
+	}
+	t.Cleanup(stop)
 	connections.Go(func() {
 		for {
 			from, err := listener.Accept()
@@ -132,6 +133,7 @@ func (ns netns) relay(t *testing.T, port int) {
 			connections.Go(func() { pipe(ctx, from, address) })
 		}
 	})
+	return stop
 }
 
 // pipe copies both directions until one of them or ctx ends.
