@@ -4,6 +4,7 @@ package agent_test
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -102,6 +103,10 @@ func (s *scene) checkRecords(t *testing.T) {
 			t.Errorf("audit line: %s is %v, want %v", key, got[key], want)
 		}
 	}
+	clitest.Eventually(t, "the refusal of AWS is logged with its hint", func() bool {
+		lines := s.logLines("credentials were not obtained")
+		return len(lines) > 0 && strings.Contains(fmt.Sprint(lines[0]["hint"]), "the session tags of the pod")
+	})
 	if n := len(s.logLines("credentials were refused")); n < 5 {
 		t.Errorf("%d refusals are logged", n)
 	}

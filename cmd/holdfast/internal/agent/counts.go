@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
 )
@@ -100,10 +101,14 @@ func (c *counts) issued(i podidentity.Issue) {
 		}
 		return
 	}
-	code := "Refused"
+	code := podidentity.AccessDenied
 	var refused *podidentity.RefusedError
-	if errors.As(i.Err, &refused) {
+	var api *rolesanywhere.APIError
+	switch {
+	case errors.As(i.Err, &refused):
 		code = refused.Code
+	case errors.As(i.Err, &api):
+		code = api.Code
 	}
 	if report, withheld := c.refuse(code); report {
 		args := append(about(i), "code", code, "reason", front.Redact(i.Err.Error(), nil))

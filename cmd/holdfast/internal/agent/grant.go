@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // The session tags of EKS Pod Identity.
@@ -92,7 +93,7 @@ func (g *granter) source(e entry, pod podidentity.Pod) (credentials.Source, erro
 		if isUnknownSession(err) {
 			g.unknown(base)
 		}
-		return c, err
+		return c, explain(err)
 	}), nil
 }
 
@@ -169,6 +170,15 @@ var finalCodes = lookup.Table[string, bool]{
 func isRefused(err error) bool {
 	var api *rolesanywhere.APIError
 	return errors.As(err, &api) && finalCodes.Get(api.Code)
+}
+
+// explain returns an error of AssumeRole with a hint that fits the agent.
+func explain(err error) error {
+	var api *rolesanywhere.APIError
+	if errors.As(err, &api) && api.Code == "AccessDenied" { // that of CreateSession is AccessDeniedException
+		return signer.WithHint(err, "the trust policy of the role must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for the base role, with conditions that the session tags of the pod meet, and a policy of the base role must allow all three for this role")
+	}
+	return err
 }
 
 // isUnknownSession reports whether STS does not accept the base session although this
