@@ -145,7 +145,7 @@ func lifecycle(t *testing.T, m machine, p manager) {
 	}
 	for name, text := range map[string]string{
 		"/usr/share/bash-completion/completions/holdfast": "holdfast", "/usr/share/fish/vendor_completions.d/holdfast.fish": "holdfast", "/" + p.zsh + "/_holdfast": "holdfast",
-		"/usr/share/man/man1/holdfast.1.gz": "", "/usr/share/man/man1/holdfast-ca-issue.1.gz": "", "/usr/share/doc/holdfast/prometheus-alerts.yml": "alert:",
+		"/usr/share/man/man1/holdfast.1.gz": "", "/usr/share/man/man1/holdfast-ca-issue.1.gz": "", "/usr/share/doc/holdfast/prometheus-alerts.yml": "alert:", "/usr/share/doc/holdfast/prometheus-alerts-agent.yml": "alert:",
 	} {
 		if !m.has(name, text) {
 			t.Errorf("%s is not there, or lacks %q", name, text)

@@ -112,6 +112,7 @@ func (r *release) packageFiles(t target, f format) ([]file, error) {
 		{name: "usr/share/doc/holdfast/README.md", mode: 0o644, source: filepath.Join(r.root, "README.md")},
 		{name: "usr/share/doc/holdfast/CHANGELOG.md", mode: 0o644, source: filepath.Join(r.root, "CHANGELOG.md")},
 		{name: "usr/share/doc/holdfast/prometheus-alerts.yml", mode: 0o644, source: filepath.Join(deployment, "prometheus-alerts.yml")},
+		{name: "usr/share/doc/holdfast/prometheus-alerts-agent.yml", mode: 0o644, source: filepath.Join(deployment, "prometheus-alerts-agent.yml")},
 		{name: "usr/lib/sysusers.d/holdfast.conf", mode: 0o644, source: filepath.Join(deployment, "holdfast.sysusers.conf")},
 		{name: "usr/lib/tmpfiles.d/holdfast.conf", mode: 0o644, source: filepath.Join(deployment, "holdfast.tmpfiles.conf")},
 		{name: "etc/holdfast/roles.toml", mode: 0o644, source: filepath.Join(deployment, "roles.toml"), config: true},

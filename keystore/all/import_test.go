@@ -163,7 +163,8 @@ var mayImport = map[string][]string{
 	"cmd/holdfast-ecp":                 {"cmd/holdfast-ecp/internal/ecp", "keystore/all"},
 	"cmd/holdfast-ecp/internal/ecp":    {"signer", "signer/rotate", "keystore"},
 
-	"cmd/holdfast/internal/clitest": {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
+	"cmd/holdfast/internal/alerttest": {"signer/signertest"},                                                                                                                                                                                    // for tests
+	"cmd/holdfast/internal/clitest":   {"cmd/holdfast/cli", "keystore/all", "keystore", "keystore/spiffe/spiffetest", "pkcs11", "pkcs11/pkcs11test", "tpm/tpmtest", "signer/signertest", "rolesanywhere/credentials", "rolesanywhere/emulator"}, // for tests
 }
 
 // Packages that several packages of the program import.

@@ -16,11 +16,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/alerttest"
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
+
+const (
+	alertRules = "../../../../docs/deployment/prometheus-alerts-agent.yml"
+	alertTests = "testdata/prometheus-alerts-agent_test.yml"
+)
+
+func TestAlertsOfPrometheus(t *testing.T) { alerttest.Promtool(t, alertRules, alertTests) }
 
 // Pods get the credentials of their roles, which AWS accepts, and nothing else.
 func TestPods(t *testing.T) {
@@ -77,6 +85,8 @@ func TestPods(t *testing.T) {
 		t.Errorf("another path: status %d", resp.StatusCode)
 	}
 	s.checkRecords(t)
+	_, metrics := clitest.Ask(t, "GET", s.Status+"/metrics")
+	alerttest.CheckRules(t, alertRules, alertTests, metrics)
 	for _, secret := range []string{first.SecretAccessKey, first.Token, long.SecretAccessKey, checkout, agentToken, "s3same"} {
 		if strings.Contains(s.Log.String(), secret) {
 			t.Error("the log contains a secret")
