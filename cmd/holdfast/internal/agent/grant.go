@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // The session tags of EKS Pod Identity.
@@ -92,8 +93,23 @@ func (g *granter) source(e entry, pod podidentity.Pod) (credentials.Source, erro
 		if isUnknownSession(err) {
 			g.unknown(base)
 		}
-		return c, err
+		return c, explainAssume(err)
 	}), nil
+}
+
+// explainAssume returns an error of package assume with a hint in the words of the agent:
+// it has no flags for a second role.
+func explainAssume(err error) error {
+	hint := signer.Hint(err)
+	if hint == "" {
+		return err
+	}
+	return signer.WithHint(err, strings.NewReplacer(
+		"the first role", "the base role",
+		"the second role", "the pod's role",
+		", or leave out assume.Config.Tags", "",
+		"assume.Config.Duration", "session_duration of the mapping",
+	).Replace(hint))
 }
 
 // check is the check of a mapping.
