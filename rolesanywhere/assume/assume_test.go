@@ -142,7 +142,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{"source identity", allow(`"sts:AssumeRole"`), nil, "AccessDenied", "add sts:SetSourceIdentity"},
 		{"tags", allow(`["sts:AssumeRole","sts:SetSourceIdentity"]`), func(c *Config) { c.Tags = map[string]string{"a": "b"} }, "AccessDenied", "add sts:TagSession"},
-		{"nothing", allow(`"sts:SetSourceIdentity"`), nil, "AccessDenied", "must allow sts:AssumeRole and sts:SetSourceIdentity"},
+		{"nothing", allow(`"sts:SetSourceIdentity"`), nil, "AccessDenied", "must exist; its trust policy must allow sts:AssumeRole, sts:SetSourceIdentity"},
 		{"unknown role", "", func(c *Config) { c.RoleARN += "2" }, "AccessDenied", "must allow sts:AssumeRole"},
 		{"another source identity", "", func(c *Config) { c.SourceIdentity = "me" }, "AccessDenied", ""},
 	} {

@@ -197,7 +197,7 @@ var causes = []struct{ code, message, hint string }{
 	{"AccessDenied", "sts:TagSession",
 		"add sts:TagSession to the trust policy of the second role and to a policy of the first role, or leave out assume.Config.Tags"},
 	{"AccessDenied", "",
-		"the trust policy of the second role must allow sts:AssumeRole and sts:SetSourceIdentity for the first role, with conditions that the session of the first role meets, and a policy of the first role must allow both for the second role"},
+		"the second role must exist; its trust policy must allow sts:AssumeRole, sts:SetSourceIdentity and, for session tags, sts:TagSession to the first role, with conditions that the request meets, and a policy of the first role must allow the same actions for the second role"},
 	{"ValidationError", "1 hour session limit", "set assume.Config.Duration to at most 3600 seconds"},
 	{"ValidationError", "MaxSessionDuration", "set assume.Config.Duration to at most the maximum session duration of the second role"},
 	{"PackedPolicyTooLarge", "", "use fewer or shorter session tags; those that the session of the first role passes on count too"},

@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		container.Write(w, http.StatusOK, body)
 		return
 	}
-	h.writeError(w, err, issue.RoleARN)
+	h.writeError(w, err, issue)
 }
 
 // statuses has the HTTP statuses of the codes of refusals other than 403.
@@ -101,7 +101,7 @@ var statuses = lookup.Table[string, int]{
 	{ExpiredToken, http.StatusUnauthorized},
 }
 
-func (h *Handler) writeError(w http.ResponseWriter, err error, roleARN string) {
+func (h *Handler) writeError(w http.ResponseWriter, err error, issue Issue) {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		status := cmp.Or(statuses.Get(refused.Code), http.StatusForbidden)
 		container.WriteError(w, status, refused.Code, refused.Reason)
@@ -109,7 +109,7 @@ func (h *Handler) writeError(w http.ResponseWriter, err error, roleARN string) {
 	}
 	// Other errors are for the log: they may describe the node.
 	if h.Pool.isRefused(err) {
-		container.WriteError(w, http.StatusForbidden, AccessDenied, "AWS refuses credentials of the role "+cmp.Or(roleARN, "of this pod")+"; see the log of the agent")
+		container.WriteError(w, http.StatusForbidden, AccessDenied, "AWS refuses credentials of the role "+cmp.Or(issue.RoleARN, "of this pod")+"; see the log of the agent")
 		return
 	}
 	w.Header().Set("Retry-After", "1")
@@ -117,7 +117,11 @@ func (h *Handler) writeError(w http.ResponseWriter, err error, roleARN string) {
 		container.WriteError(w, http.StatusTooManyRequests, "TooManyRequests", "the agent has too many requests")
 		return
 	}
-	container.WriteError(w, http.StatusServiceUnavailable, "CredentialsNotAvailable", "no valid credentials are available yet; see the log of the agent")
+	reason := "no valid credentials are available yet"
+	if issue.Pod == (Pod{}) {
+		reason = "the API server has not checked the token yet"
+	}
+	container.WriteError(w, http.StatusServiceUnavailable, "CredentialsNotAvailable", reason+"; see the log of the agent")
 }
 
 // credentials returns the document for a request, and adds to issue what it learns.

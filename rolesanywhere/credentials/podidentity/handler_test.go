@@ -92,9 +92,9 @@ func TestHandler(t *testing.T) {
 			f.handler.Grant = func(p Pod) (Grant, error) { return Grant{}, errors.New("reading secret.toml") }
 		}, nil, 503, "CredentialsNotAvailable", "see the log", 0, false},
 		{"AWS refuses", fails(fmt.Errorf("%w: account 111122223333", errFinal)), nil, 403, AccessDenied, "AWS refuses credentials of the role " + roleARN, 0, true},
-		{"AWS does not answer", fails(errTrouble), nil, 503, "CredentialsNotAvailable", "see the log", DefaultHold, false},
+		{"AWS does not answer", fails(errTrouble), nil, 503, "CredentialsNotAvailable", "no valid credentials are available yet; see the log", DefaultHold, false},
 		{"AWS is slow", func(f *fakes) { f.source.takes = time.Second }, nil, 200, "", "", time.Second, true},
-		{"API server down", status(500), nil, 503, "CredentialsNotAvailable", "see the log", DefaultHold, false},
+		{"API server down", status(500), nil, 503, "CredentialsNotAvailable", "the API server has not checked the token yet; see the log", DefaultHold, false},
 		{"no permission to review", status(403), nil, 503, "CredentialsNotAvailable", "see the log", DefaultHold, false},
 		{"API server back after a while", func(f *fakes) {
 			f.server.answer = func(*http.Request, string) (int, []byte, error) {

@@ -68,6 +68,9 @@ func runAddAddress(log io.Writer, texts []string, add func(netip.Addr) error) er
 			fmt.Fprintf(log, "holdfast: this machine has no IPv6; %s is left out\n", address)
 			continue
 		}
+		if errors.Is(err, errNoFamily) {
+			err = signer.WithHint(err, "this machine has no IPv6, or net.ipv6.conf.lo.disable_ipv6 is 1; IPv4 alone is enough for pods with IPv4")
+		}
 		if err != nil {
 			return fmt.Errorf("add %s to the loopback interface: %w", address, err)
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/loopback"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A config has the settings of an agent.
@@ -103,7 +104,8 @@ func (g *agent) prepare(ctx context.Context) (err error) {
 		Transport: g.transport, Now: g.app.Now, Logger: log,
 	}
 	if err := g.reviewer.Check(); err != nil {
-		return &front.UsageError{Err: err}
+		return signer.WithHint(&front.UsageError{Err: err},
+			"check --kubernetes-url, such as https://192.0.2.10:6443, and --node-name, the name that kubectl get nodes shows")
 	}
 	if err := g.listenForPods(ctx); err != nil {
 		return err

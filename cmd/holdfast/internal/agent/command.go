@@ -46,7 +46,8 @@ accounts to roles:
   service_account = "checkout"
   role_arn = "arn:aws:iam::111122223333:role/checkout"
 
-It reads this file again when it changes and on SIGHUP; see docs/agent.md.`,
+It reads this file again when it changes and on SIGHUP; see docs/agent.md.
+docs/kubernetes.md describes the set-up of a cluster.`,
 		Example: `  # once after each boot, as root:
   holdfast agent add-address
 

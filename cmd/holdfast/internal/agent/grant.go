@@ -172,13 +172,23 @@ func isRefused(err error) bool {
 	return errors.As(err, &api) && finalCodes.Get(api.Code)
 }
 
-// explain returns an error of AssumeRole with a hint that fits the agent.
+// explain adds the hint for a refusal of AWS. Other hints of AssumeRole are in the words of
+// role chaining, which has flags that the agent does not have.
 func explain(err error) error {
 	var api *rolesanywhere.APIError
-	if errors.As(err, &api) && api.Code == "AccessDenied" { // that of CreateSession is AccessDeniedException
-		return signer.WithHint(err, "the trust policy of the role must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for the base role, with conditions that the session tags of the pod meet, and a policy of the base role must allow all three for this role")
+	hint := signer.Hint(err)
+	switch {
+	case errors.As(err, &api) && api.Code == "AccessDenied": // that of CreateSession is AccessDeniedException
+		hint = "the trust policy of the pod's role must allow sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity for the base role, with conditions that the session tags of the pod meet, and a policy of the base role must allow all three for this role"
+	case hint == "":
+		return err
 	}
-	return err
+	return signer.WithHint(err, strings.NewReplacer(
+		"the first role", "the base role",
+		"the second role", "the pod's role",
+		", or leave out assume.Config.Tags", "",
+		"assume.Config.Duration", "session_duration of the mapping",
+	).Replace(hint))
 }
 
 // isUnknownSession reports whether STS does not accept the base session although this

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/role"
 	"github.com/holdfast-dev/holdfast/rolesanywhere"
 	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
+	"github.com/holdfast-dev/holdfast/signer"
 )
 
 // A session name identifies the service account, also if it is cut off.
@@ -113,5 +114,17 @@ func TestRefusals(t *testing.T) {
 		if refused, unknown := isRefused(test.err), isUnknownSession(test.err); refused != test.refused || unknown != test.unknown {
 			t.Errorf("%v: refused %t, unknown %t", test.err, refused, unknown)
 		}
+	}
+}
+
+// TestExplain: a hint names the roles of the agent, and no flag that it does not have.
+func TestExplain(t *testing.T) {
+	err := errors.New("refused")
+	hint := signer.Hint(explain(signer.WithHint(err, "add sts:TagSession to the trust policy of the second role and to a policy of the first role, or leave out assume.Config.Tags")))
+	if want := "add sts:TagSession to the trust policy of the pod's role and to a policy of the base role"; hint != want {
+		t.Errorf("hint %q, want %q", hint, want)
+	}
+	if explain(nil) != nil || explain(err) != err {
+		t.Error("errors without a hint change")
 	}
 }

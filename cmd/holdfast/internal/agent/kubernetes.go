@@ -80,7 +80,7 @@ func (k kubernetes) tls() (*tls.Config, error) {
 		if err == nil {
 			config.RootCAs = x509.NewCertPool()
 			if !config.RootCAs.AppendCertsFromPEM(data) {
-				err = errors.New("contains no certificate in PEM")
+				err = signer.WithHint(errors.New("contains no certificate in PEM"), "give the CA of the API server, such as /etc/kubernetes/pki/ca.crt of a control plane node")
 			}
 		}
 		if err != nil {
@@ -111,7 +111,8 @@ func (k kubernetes) keyPair() (none tls.Certificate, err error) {
 	pair, err := tls.X509KeyPair(certificate, key)
 	clear(key)
 	if err != nil {
-		return none, fmt.Errorf("--kubernetes-client-certificate %s and --kubernetes-client-key %s: %w", k.certificate, k.key, err)
+		return none, signer.WithHint(fmt.Errorf("--kubernetes-client-certificate %s and --kubernetes-client-key %s: %w", k.certificate, k.key, err),
+			"give PEM files with the certificate and its key; they may be one file")
 	}
 	return pair, nil
 }
@@ -144,9 +145,14 @@ func (t *transport) files() filestate.State {
 	return filestate.Of(t.settings.ca, t.settings.certificate, t.settings.key)
 }
 
-// RoundTrip implements [http.RoundTripper].
+// RoundTrip implements [http.RoundTripper]. An error about the certificate of the API
+// server names the file of the CA.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.latest().RoundTrip(r)
+	resp, err := t.latest().RoundTrip(r)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && t.settings.ca != "" {
+		err = fmt.Errorf("%w; the CA is that of --kubernetes-ca %s", err, t.settings.ca)
+	}
+	return resp, err
 }
 
 // latest returns the transport for the files as they are now.

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/signer"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 )
 
@@ -91,7 +92,7 @@ func TestTransportReloads(t *testing.T) {
 	write("kubelet.pem", pair)
 	write("ca.pem", signertest.CertPEM(ca.Root()))
 	var unknown x509.UnknownAuthorityError
-	if err := get(); !errors.As(err, &unknown) {
+	if err := get(); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "--kubernetes-ca "+dir) {
 		t.Errorf("with another CA: %v", err)
 	}
 }
@@ -129,8 +130,8 @@ func TestKubernetesFiles(t *testing.T) {
 	}
 	missing := filepath.Join(dir, "missing")
 	for _, k := range []kubernetes{{ca: missing}, {ca: empty}, {certificate: missing, key: missing}, {certificate: empty, key: missing}, {certificate: empty, key: empty}} {
-		if _, err := newTransport(k, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), dir) {
-			t.Errorf("%+v: %v", k, err)
+		if _, err := newTransport(k, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), dir) || signer.Hint(err) == "" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%+v: %v, hint %q", k, err, signer.Hint(err))
 		}
 	}
 	if (kubernetes{}).readToken() != nil {

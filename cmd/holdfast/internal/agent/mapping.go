@@ -145,6 +145,12 @@ func (e entry) check() error {
 	}
 	duration := time.Duration(e.SessionDuration) * time.Second
 	switch {
+	case e.Namespace == "":
+		return errors.New("namespace is not set")
+	case e.ServiceAccount == "":
+		return errors.New("service_account is not set")
+	case e.RoleARN == "":
+		return errors.New("role_arn is not set")
 	case !isLabel(e.Namespace):
 		return errors.New("namespace is not the name of a namespace: 1 to 63 lower-case letters, digits and hyphens")
 	case !isSubdomain(e.ServiceAccount):
