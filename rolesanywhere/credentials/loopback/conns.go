@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,12 +13,14 @@ import (
 
 // conns limits the number of open connections. If the limit is reached, it
 // closes idle connections, including those that send a request very slowly. It
-// is safe for concurrent use. Serve sets the limit.
+// is safe for concurrent use. Serve sets the limits.
 type conns struct {
-	mu      sync.Mutex
-	limit   int
-	all     list.List // of *conn, longest idle first
-	dropped int64
+	mu         sync.Mutex
+	limit      int
+	perAddress int       // limit for one client address; 0: only limit
+	all        list.List // of *conn, longest idle first
+	from       map[netip.Addr]int
+	dropped    int64
 }
 
 // LimitConns limits the open connections of server on the listener that it returns: a
@@ -34,6 +37,7 @@ func LimitConns(server *http.Server, l net.Listener, limit int) net.Listener {
 type conn struct {
 	net.Conn
 	owner       *conns
+	from        netip.Addr
 	element     *list.Element // nil once closed
 	busy        atomic.Bool   // a request is being handled
 	lastHandled time.Time     // when the last handler returned
@@ -45,11 +49,19 @@ type listener struct {
 	conns *conns
 }
 
+// receiveBuffer is how much the kernel keeps of requests that were not read yet, in bytes.
+// A client can fill it on each connection, and control groups count it as memory of
+// the process.
+const receiveBuffer = 16 << 10
+
 func (l listener) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if tcp, ok := nc.(*net.TCPConn); ok {
+			_ = tcp.SetReadBuffer(receiveBuffer) // without it, the default applies
 		}
 		if c, ok := l.conns.add(nc); ok {
 			return c, nil
@@ -57,15 +69,16 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// add adds a connection. If the limit is reached, it closes the longest idle
-// connection, or the new one if all others are busy.
+// add adds a connection. If a limit is reached, it closes the longest idle connection
+// for which the limit counts, or the new one if all of these are busy.
 func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
+	from := clientAddress(nc)
 	cs.mu.Lock()
 	var victim net.Conn
-	full := cs.all.Len() >= cs.limit
-	if full {
+	own := cs.perAddress > 0 && cs.from[from] >= cs.perAddress
+	if own || cs.all.Len() >= cs.limit {
 		cs.dropped++
-		if old := cs.idle(); old != nil {
+		if old := cs.idle(func(c *conn) bool { return !own || c.from == from }); old != nil {
 			cs.remove(old)
 			victim = old.Conn
 		} else {
@@ -73,8 +86,12 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 		}
 	}
 	if victim != nc {
-		c = &conn{Conn: nc, owner: cs}
+		c = &conn{Conn: nc, owner: cs, from: from}
 		c.element = cs.all.PushBack(c)
+		if cs.from == nil {
+			cs.from = make(map[netip.Addr]int)
+		}
+		cs.from[from]++
 	}
 	cs.mu.Unlock()
 	if victim != nil {
@@ -83,14 +100,22 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 	return c, c != nil
 }
 
-// idle returns the connection that has been idle longest, or nil. It returns a
+// clientAddress returns the address of the peer of a TCP connection, without its port.
+func clientAddress(nc net.Conn) netip.Addr {
+	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// idle returns that of the connections that has been idle longest, or nil. It returns a
 // connection whose response may still be in transit only if there is no other.
-func (cs *conns) idle() *conn {
+func (cs *conns) idle(among func(*conn) bool) *conn {
 	var recent *conn
 	for e := cs.all.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
 		switch {
-		case c.busy.Load():
+		case c.busy.Load() || !among(c):
 		case time.Since(c.lastHandled) > sendTime:
 			return c
 		case recent == nil:
@@ -101,9 +126,13 @@ func (cs *conns) idle() *conn {
 }
 
 func (cs *conns) remove(c *conn) {
-	if c.element != nil {
-		cs.all.Remove(c.element)
-		c.element = nil
+	if c.element == nil {
+		return
+	}
+	cs.all.Remove(c.element)
+	c.element = nil
+	if cs.from[c.from]--; cs.from[c.from] == 0 {
+		delete(cs.from, c.from)
 	}
 }
 

@@ -39,6 +39,10 @@ type Server struct {
 	// longest.
 	MaxConns int
 
+	// Share limits the connections from one client address to half of
+	// MaxConns, in the same way, so that one client cannot use all.
+	Share bool
+
 	// Observe, unless nil, is called after each response. It must be safe
 	// for concurrent use.
 	Observe func(r *http.Request, status int)
@@ -117,6 +121,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		warnFewFiles(log, maxFiles())
 	}
 	s.conns.limit = maxConns(limit, maxFiles())
+	if s.Share {
+		s.conns.perAddress = max(1, s.conns.limit/2)
+	}
 	s.conns.mu.Unlock()
 	server := &http.Server{
 		Handler:           s.observe(s.conns.busy(s.guard(s.Handler))),
