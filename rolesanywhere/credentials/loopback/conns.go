@@ -12,20 +12,21 @@ import (
 )
 
 // conns limits the number of open connections. If the limit is reached, it
-// closes idle connections, including those that send a request very slowly. It
-// is safe for concurrent use. Serve sets the limits.
+// closes idle connections, including those that send a request very slowly. If
+// none is idle, it closes one of the client address that has most of them. It
+// is safe for concurrent use. Serve sets the limit.
 type conns struct {
-	mu         sync.Mutex
-	limit      int
-	perAddress int       // limit for one client address; 0: only limit
-	all        list.List // of *conn, longest idle first
-	from       map[netip.Addr]int
-	dropped    int64
+	mu      sync.Mutex
+	limit   int
+	all     list.List          // of *conn, longest idle first
+	from    map[netip.Addr]int // connections of each client address
+	dropped int64
 }
 
 // LimitConns limits the open connections of server on the listener that it returns: a
 // new connection replaces the one that has been idle longest. If requests are being
-// handled on all of them, the new one is closed. The limit is at most half of the file
+// handled on all of them, one of the client address with most connections is closed, or
+// the new one if there is no such address. The limit is at most half of the file
 // descriptors that the process may open. The handler must be set already.
 func LimitConns(server *http.Server, l net.Listener, limit int) net.Listener {
 	cs := &conns{limit: maxConns(limit, maxFiles())}
@@ -69,16 +70,20 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// add adds a connection. If a limit is reached, it closes the longest idle connection
-// for which the limit counts, or the new one if all of these are busy.
+// add adds a connection. If the limit is reached, it closes the longest idle
+// connection. If there is none, it closes one of the client address that has most
+// connections, which is the new one unless its address has fewer.
 func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 	from := clientAddress(nc)
 	cs.mu.Lock()
 	var victim net.Conn
-	own := cs.perAddress > 0 && cs.from[from] >= cs.perAddress
-	if own || cs.all.Len() >= cs.limit {
+	if cs.all.Len() >= cs.limit {
 		cs.dropped++
-		if old := cs.idle(func(c *conn) bool { return !own || c.from == from }); old != nil {
+		old := cs.idle(from)
+		if old == nil {
+			old = cs.excess(from)
+		}
+		if old != nil {
 			cs.remove(old)
 			victim = old.Conn
 		} else {
@@ -108,14 +113,36 @@ func clientAddress(nc net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// idle returns that of the connections that has been idle longest, or nil. It returns a
-// connection whose response may still be in transit only if there is no other.
-func (cs *conns) idle(among func(*conn) bool) *conn {
+// excess returns the newest connection of the client address that has most of them, or
+// nil if the address from would then have no fewer.
+func (cs *conns) excess(from netip.Addr) *conn {
+	most := from
+	for address, n := range cs.from {
+		if n > cs.from[most] {
+			most = address
+		}
+	}
+	if cs.from[most] <= cs.from[from]+1 {
+		return nil
+	}
+	for e := cs.all.Back(); e != nil; e = e.Prev() {
+		if c := e.Value.(*conn); c.from == most {
+			return c
+		}
+	}
+	return nil
+}
+
+// idle returns the connection that has been idle longest, or nil. It returns a
+// connection whose response may still be in transit only if there is no other, and none
+// of an address with fewer connections than the address from: its request may be about
+// to arrive.
+func (cs *conns) idle(from netip.Addr) *conn {
 	var recent *conn
 	for e := cs.all.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
 		switch {
-		case c.busy.Load() || !among(c):
+		case c.busy.Load() || cs.from[c.from] < cs.from[from]:
 		case time.Since(c.lastHandled) > sendTime:
 			return c
 		case recent == nil:

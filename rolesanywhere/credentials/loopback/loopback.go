@@ -36,12 +36,9 @@ type Server struct {
 	// MaxConns is the maximum number of open connections; 0: 512. It is at
 	// most half of the file descriptors that the process may open. If it
 	// is reached, a new connection replaces the one that has been idle
-	// longest.
+	// longest. If none is idle, it replaces one of the client address that
+	// has most, or is closed if there is none with more than its own.
 	MaxConns int
-
-	// Share limits the connections from one client address to half of
-	// MaxConns, in the same way, so that one client cannot use all.
-	Share bool
 
 	// Observe, unless nil, is called after each response. It must be safe
 	// for concurrent use.
@@ -121,9 +118,6 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		warnFewFiles(log, maxFiles())
 	}
 	s.conns.limit = maxConns(limit, maxFiles())
-	if s.Share {
-		s.conns.perAddress = max(1, s.conns.limit/2)
-	}
 	s.conns.mu.Unlock()
 	server := &http.Server{
 		Handler:           s.observe(s.conns.busy(s.guard(s.Handler))),

@@ -48,10 +48,10 @@ type config struct {
 	reload <-chan os.Signal // each signal reloads the mapping, the key and the certificate
 }
 
-// maxConns limits the connections of pods; one address may have half of them. A node has
-// 110 pods by default, with several programs each. A connection with a large token takes
-// some 60 KiB, and the limit of the chart is 128 MiB.
-const maxConns = 1024
+// maxConns limits the connections of pods. A node has 110 pods by default, with several
+// programs each. A connection with a large token takes some 80 KiB, and the limit of the
+// chart is 128 MiB.
+const maxConns = 768
 
 // maxStatusConns limits the connections of the status endpoints.
 const maxStatusConns = 32
@@ -135,7 +135,7 @@ func (g *agent) serve(ctx context.Context) error {
 
 	g.handler, g.statusGate = service.NewGate(podidentity.DefaultHold, isPodPath), service.NewGate(0, nil)
 	g.requests = service.NewRequests(endpoints[:])
-	g.http = &loopback.Server{Handler: g.handler, MaxConns: maxConns, Share: true, Observe: g.requests.Observe, Logger: g.cfg.log}
+	g.http = &loopback.Server{Handler: g.handler, MaxConns: maxConns, Observe: g.requests.Observe, Logger: g.cfg.log}
 	g.statusHTTP = &loopback.Server{Handler: g.statusGate, MaxConns: maxStatusConns, Logger: g.cfg.log}
 	served := make(chan error, 2)
 	servers := 1
