@@ -24,16 +24,18 @@ func TestDecode(t *testing.T) {
 		t.Errorf("%+v, %v, %v", d, unknown, err)
 	}
 	for text, want := range map[string]string{
-		"name = 1":                   `(last key "name"): the value must be a text in quotation marks, such as "a"`,
-		"list = \"a\"":               `(last key "list"): the value must be a list, such as ["a", "b"]`,
-		"[list]\na=1":                `line 1 (last key "list"): the value must be a list: write sections as [[list]], with two brackets, and texts as ["a", "b"]`,
-		"name = a":                   `(last key "name"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
-		"name = /a":                  `(last key "name"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
-		"list = [a]":                 `(last key "list"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
-		"name =\n":                   `(last key "name"): the value is missing`,
-		"[[part]]\nname = \"a\"":     `line 1 (last key "part"): it can be given only once: write [part], with single brackets`,
-		"part = 1":                   `(last key "part"): the value must be a table of keys and values`,
-		"name = \"a\"\nname = \"b\"": `line 2 (last key "name"): name is given twice`,
+		"name = 1":                     `(last key "name"): the value must be a text in quotation marks, such as "a"`,
+		"list = \"a\"":                 `(last key "list"): the value must be a list, such as ["a", "b"]`,
+		"[list]\na=1":                  `line 1 (last key "list"): the value must be a list: write sections as [[list]], with two brackets, and texts as ["a", "b"]`,
+		"name = a":                     `(last key "name"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
+		"name = /a":                    `(last key "name"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
+		"list = [a]":                   `(last key "list"): put texts in quotation marks, such as "a"; only numbers, true and false have none`,
+		"name =\n":                     `(last key "name"): the value is missing`,
+		"[[part]]\nname = \"a\"":       `line 1 (last key "part"): it can be given only once: write [part], with single brackets`,
+		"part = 1":                     `(last key "part"): the value must be a table of keys and values`,
+		"name = \"a\"\nname = \"b\"":   `line 2 (last key "name"): name is given twice`,
+		"name = \"a\"\nName = \"b\"":   `Name and name are the same key`,
+		"[part]\nNAME = ''\nname = ''": `part.NAME and part.name are the same key`,
 	} {
 		if _, _, err := Decode[document](t.Context(), text); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: error %v, want %s", text, err, want)

@@ -7,8 +7,8 @@ import (
 )
 
 // checkTables returns an error if a value that belongs to a map in t is not a
-// table. BurntSushi/toml ignores such a value. raw is the decoded document or a
-// part of it, and path its key.
+// table, which BurntSushi/toml ignores, or if two keys differ only in case, of which
+// it takes any. raw is the decoded document or a part of it, and path its key.
 func checkTables(t reflect.Type, raw any, path string) error {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -30,11 +30,18 @@ func checkTables(t reflect.Type, raw any, path string) error {
 				}
 				continue
 			}
+			given := ""
 			for key, value := range table { // the decoder ignores case
-				if strings.EqualFold(key, name) {
-					if err := checkTables(f.Type, value, strings.TrimPrefix(path+"."+key, ".")); err != nil {
-						return err
-					}
+				if !strings.EqualFold(key, name) {
+					continue
+				}
+				key = strings.TrimPrefix(path+"."+key, ".")
+				if given != "" {
+					return fmt.Errorf("%s and %s are the same key", min(given, key), max(given, key))
+				}
+				given = key
+				if err := checkTables(f.Type, value, key); err != nil {
+					return err
 				}
 			}
 		}

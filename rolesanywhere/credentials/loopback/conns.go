@@ -5,24 +5,28 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // conns limits the number of open connections. If the limit is reached, it
-// closes idle connections, including those that send a request very slowly. It
+// closes idle connections, including those that send a request very slowly. If
+// none is idle, it closes one of the client address that has most of them. It
 // is safe for concurrent use. Serve sets the limit.
 type conns struct {
 	mu      sync.Mutex
 	limit   int
-	all     list.List // of *conn, longest idle first
+	all     list.List          // of *conn, longest idle first
+	from    map[netip.Addr]int // connections of each client address
 	dropped int64
 }
 
 // LimitConns limits the open connections of server on the listener that it returns: a
 // new connection replaces the one that has been idle longest. If requests are being
-// handled on all of them, the new one is closed. The limit is at most half of the file
+// handled on all of them, one of the client address with most connections is closed, or
+// the new one if there is no such address. The limit is at most half of the file
 // descriptors that the process may open. The handler must be set already.
 func LimitConns(server *http.Server, l net.Listener, limit int) net.Listener {
 	cs := &conns{limit: maxConns(limit, maxFiles())}
@@ -34,6 +38,7 @@ func LimitConns(server *http.Server, l net.Listener, limit int) net.Listener {
 type conn struct {
 	net.Conn
 	owner       *conns
+	from        netip.Addr
 	element     *list.Element // nil once closed
 	busy        atomic.Bool   // a request is being handled
 	lastHandled time.Time     // when the last handler returned
@@ -45,11 +50,19 @@ type listener struct {
 	conns *conns
 }
 
+// receiveBuffer is how much the kernel keeps of requests that were not read yet, in bytes.
+// A client can fill it on each connection, and control groups count it as memory of
+// the process.
+const receiveBuffer = 16 << 10
+
 func (l listener) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if tcp, ok := nc.(*net.TCPConn); ok {
+			_ = tcp.SetReadBuffer(receiveBuffer) // without it, the default applies
 		}
 		if c, ok := l.conns.add(nc); ok {
 			return c, nil
@@ -58,14 +71,19 @@ func (l listener) Accept() (net.Conn, error) {
 }
 
 // add adds a connection. If the limit is reached, it closes the longest idle
-// connection, or the new one if all others are busy.
+// connection. If there is none, it closes one of the client address that has most
+// connections, which is the new one unless its address has fewer.
 func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
+	from := clientAddress(nc)
 	cs.mu.Lock()
 	var victim net.Conn
-	full := cs.all.Len() >= cs.limit
-	if full {
+	if cs.all.Len() >= cs.limit {
 		cs.dropped++
-		if old := cs.idle(); old != nil {
+		old := cs.idle(from)
+		if old == nil {
+			old = cs.excess(from)
+		}
+		if old != nil {
 			cs.remove(old)
 			victim = old.Conn
 		} else {
@@ -73,8 +91,12 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 		}
 	}
 	if victim != nc {
-		c = &conn{Conn: nc, owner: cs}
+		c = &conn{Conn: nc, owner: cs, from: from}
 		c.element = cs.all.PushBack(c)
+		if cs.from == nil {
+			cs.from = make(map[netip.Addr]int)
+		}
+		cs.from[from]++
 	}
 	cs.mu.Unlock()
 	if victim != nil {
@@ -83,14 +105,44 @@ func (cs *conns) add(nc net.Conn) (c *conn, ok bool) {
 	return c, c != nil
 }
 
+// clientAddress returns the address of the peer of a TCP connection, without its port.
+func clientAddress(nc net.Conn) netip.Addr {
+	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// excess returns the newest connection of the client address that has most of them, or
+// nil if the address from would then have no fewer.
+func (cs *conns) excess(from netip.Addr) *conn {
+	most := from
+	for address, n := range cs.from {
+		if n > cs.from[most] {
+			most = address
+		}
+	}
+	if cs.from[most] <= cs.from[from]+1 {
+		return nil
+	}
+	for e := cs.all.Back(); e != nil; e = e.Prev() {
+		if c := e.Value.(*conn); c.from == most {
+			return c
+		}
+	}
+	return nil
+}
+
 // idle returns the connection that has been idle longest, or nil. It returns a
-// connection whose response may still be in transit only if there is no other.
-func (cs *conns) idle() *conn {
+// connection whose response may still be in transit only if there is no other, and none
+// of an address with fewer connections than the address from: its request may be about
+// to arrive.
+func (cs *conns) idle(from netip.Addr) *conn {
 	var recent *conn
 	for e := cs.all.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*conn)
 		switch {
-		case c.busy.Load():
+		case c.busy.Load() || cs.from[c.from] < cs.from[from]:
 		case time.Since(c.lastHandled) > sendTime:
 			return c
 		case recent == nil:
@@ -101,9 +153,13 @@ func (cs *conns) idle() *conn {
 }
 
 func (cs *conns) remove(c *conn) {
-	if c.element != nil {
-		cs.all.Remove(c.element)
-		c.element = nil
+	if c.element == nil {
+		return
+	}
+	cs.all.Remove(c.element)
+	c.element = nil
+	if cs.from[c.from]--; cs.from[c.from] == 0 {
+		delete(cs.from, c.from)
 	}
 }
 

@@ -36,7 +36,8 @@ type Server struct {
 	// MaxConns is the maximum number of open connections; 0: 512. It is at
 	// most half of the file descriptors that the process may open. If it
 	// is reached, a new connection replaces the one that has been idle
-	// longest.
+	// longest. If none is idle, it replaces one of the client address that
+	// has most, or is closed if there is none with more than its own.
 	MaxConns int
 
 	// Observe, unless nil, is called after each response. It must be safe

@@ -47,7 +47,12 @@ type rawConn struct {
 
 func dial(t *testing.T, addr string) *rawConn {
 	t.Helper()
-	c, err := net.Dial("tcp", addr)
+	return dialFrom(t, addr, nil)
+}
+
+func dialFrom(t *testing.T, addr string, from net.IP) *rawConn {
+	t.Helper()
+	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}).Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

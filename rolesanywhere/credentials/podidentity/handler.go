@@ -33,7 +33,7 @@ import (
 // use. A Handler is safe for concurrent use.
 type Handler struct {
 	// Review returns the pod of a token, as [Reviewer.Review] does.
-	Review func(ctx context.Context, token string) (Pod, error)
+	Review func(ctx context.Context, from netip.Addr, token string) (Pod, error)
 
 	// Grant returns what a pod gets, or a [*RefusedError]. It must not block.
 	Grant func(Pod) (Grant, error)
@@ -132,7 +132,7 @@ func (h *Handler) credentials(r *http.Request, issue *Issue) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if issue.Pod, err = h.review(ctx, token); err != nil {
+	if issue.Pod, err = h.review(ctx, issue.Address, token); err != nil {
 		return nil, err
 	}
 	if err := h.checkAddress(issue.Pod, issue.Address); err != nil {
@@ -160,11 +160,11 @@ func (h *Handler) credentials(r *http.Request, issue *Issue) ([]byte, error) {
 const firstPause = 200 * time.Millisecond
 
 // review reviews the token, again after temporary errors, until ctx ends.
-func (h *Handler) review(ctx context.Context, token string) (Pod, error) {
+func (h *Handler) review(ctx context.Context, from netip.Addr, token string) (Pod, error) {
 	var last error
 	for pause := firstPause; ; pause *= 2 {
-		pod, err := h.Review(ctx, token)
-		if _, refused := errors.AsType[*RefusedError](err); err == nil || refused {
+		pod, err := h.Review(ctx, from, token)
+		if err == nil || isRefusal(err) {
 			return pod, err
 		}
 		if ctx.Err() == nil || last == nil { // otherwise only the wait ended

@@ -118,7 +118,7 @@ func TestHandler(t *testing.T) {
 			f.source.takes = time.Second
 		}, nil, 503, "CredentialsNotAvailable", "see the log", DefaultHold, false},
 		{"busy", func(f *fakes) {
-			f.handler.Review = func(context.Context, string) (Pod, error) { return Pod{}, ErrBusy }
+			f.handler.Review = func(context.Context, netip.Addr, string) (Pod, error) { return Pod{}, ErrBusy }
 		}, nil, 429, "TooManyRequests", "too many", DefaultHold, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestSameAddress(t *testing.T) {
 		source := &testSource{life: 24 * time.Hour}
 		pod := testPod
 		h := &Handler{
-			Review: func(context.Context, string) (Pod, error) { return pod, nil },
+			Review: func(context.Context, netip.Addr, string) (Pod, error) { return pod, nil },
 			Grant:  func(Pod) (Grant, error) { return source.grant("a"), nil },
 			Pool:   &Pool{}, SameAddress: true,
 		}
@@ -219,7 +219,7 @@ func TestNewMapping(t *testing.T) {
 			var changed atomic.Bool
 			var issued Issue
 			h := &Handler{
-				Review: func(context.Context, string) (Pod, error) { return testPod, nil },
+				Review: func(context.Context, netip.Addr, string) (Pod, error) { return testPod, nil },
 				Grant: func(Pod) (Grant, error) {
 					if changed.Load() {
 						return source.grant("new"), test.err

@@ -24,6 +24,10 @@ import (
 // continues if they stop waiting. The number of remembered answers and of reviews in
 // progress, the size of answers and the time of a review are limited.
 //
+// A client can send any number of false tokens. At most half of the reviews are for one
+// client address, and after a refusal a request for that address waits 100 milliseconds.
+// A remembered token waits for nothing.
+//
 // Server and Node are required. The fields must not be changed after the first use. The
 // methods are safe for concurrent use.
 type Reviewer struct {
@@ -54,7 +58,9 @@ type Reviewer struct {
 	mu      sync.Mutex
 	known   memory[[sha256.Size]byte, Pod]
 	reviews map[[sha256.Size]byte]*review // in progress
-	failing bool                          // the last review could not be made
+	clients map[netip.Addr]*client        // that have reviews in progress
+	failing bool                          // the last message in the log is about a failure
+	failed  time.Time                     // when there was one
 }
 
 // A review is one in progress. The results are set when done is closed.
@@ -64,6 +70,13 @@ type review struct {
 	err  error
 }
 
+// A client is an address with reviews in progress. Several pods can share one address if
+// a network translates theirs.
+type client struct {
+	slots   chan struct{} // as those of the Reviewer
+	reviews int
+}
+
 const (
 	defaultAPITimeout = 5 * time.Second
 
@@ -71,6 +84,13 @@ const (
 	// maxRequests is how many of them the API server has at a time.
 	maxReviews  = 1_000
 	maxRequests = 64
+
+	// refusalPause limits how many reviews of false tokens one client address
+	// can cause, to 320 each second. All agents of a cluster share the API server.
+	refusalPause = 100 * time.Millisecond
+
+	// logPause is the minimum time between two messages that reviews fail.
+	logPause = 10 * time.Second
 )
 
 // ErrBusy is the error of [Reviewer.Review] if too many reviews are in progress.
@@ -92,6 +112,7 @@ func (r *Reviewer) Check() error {
 		}
 		r.slots = make(chan struct{}, maxRequests)
 		r.reviews = make(map[[sha256.Size]byte]*review)
+		r.clients = make(map[netip.Addr]*client)
 	})
 	return r.invalid
 }
@@ -115,10 +136,11 @@ func endpoint(server string) (string, error) {
 	return u.JoinPath("apis", apiVersion, "tokenreviews").String(), nil
 }
 
-// Review returns the pod that the token belongs to. The error is a [*RefusedError] if
+// Review returns the pod that the token belongs to, which a client at the address from
+// has sent; the zero value is one address, too. The error is a [*RefusedError] if
 // the token is not accepted. Any other error means that the token could not be checked,
 // or that ctx ended. No error contains the token.
-func (r *Reviewer) Review(ctx context.Context, token string) (Pod, error) {
+func (r *Reviewer) Review(ctx context.Context, from netip.Addr, token string) (Pod, error) {
 	if err := r.Check(); err != nil {
 		return Pod{}, err
 	}
@@ -138,7 +160,7 @@ func (r *Reviewer) Review(ctx context.Context, token string) (Pod, error) {
 	if err != nil {
 		return Pod{}, err
 	}
-	v, err := r.join(ctx, key, token, now, expires)
+	v, err := r.join(ctx, from, key, token, now, expires)
 	if err != nil {
 		return Pod{}, err
 	}
@@ -151,19 +173,25 @@ func (r *Reviewer) Review(ctx context.Context, token string) (Pod, error) {
 }
 
 // join returns the review of a token that is in progress, or starts one.
-func (r *Reviewer) join(ctx context.Context, key [sha256.Size]byte, token string, now, expires time.Time) (*review, error) {
+func (r *Reviewer) join(ctx context.Context, from netip.Addr, key [sha256.Size]byte, token string, now, expires time.Time) (*review, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if v := r.reviews[key]; v != nil {
 		return v, nil
 	}
-	if len(r.reviews) >= maxReviews {
+	c := r.clients[from]
+	if len(r.reviews) >= maxReviews || c != nil && c.reviews >= maxReviews/2 {
 		return nil, ErrBusy
 	}
+	if c == nil {
+		c = &client{slots: make(chan struct{}, maxRequests/2)}
+		r.clients[from] = c
+	}
+	c.reviews++
 	v := &review{done: make(chan struct{})}
 	r.reviews[key] = v
 	go func() {
-		v.pod, v.err = r.bounded(context.WithoutCancel(ctx), token)
+		taken := r.make(context.WithoutCancel(ctx), v, c, token)
 		r.mu.Lock()
 		delete(r.reviews, key)
 		if v.err == nil {
@@ -172,36 +200,73 @@ func (r *Reviewer) join(ctx context.Context, key [sha256.Size]byte, token string
 		r.mu.Unlock()
 		close(v.done)
 		r.log(v.err)
+		r.leave(from, c, taken, v.err)
 	}()
 	return v, nil
 }
 
-// bounded makes one review within Timeout, even if Token or Transport ignores its context.
-func (r *Reviewer) bounded(ctx context.Context, token string) (Pod, error) {
+// make sets the results of a review within Timeout, even if Token or Transport ignores its
+// context. It reports whether it took a slot of the client, which leave returns.
+func (r *Reviewer) make(ctx context.Context, v *review, c *client, token string) (taken bool) {
 	timeout := r.Timeout
 	if timeout <= 0 {
 		timeout = defaultAPITimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the API server did not answer within %v: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return Pod{}, ErrBusy
+	v.err = ErrBusy
+	if taken = take(ctx, c.slots); taken && take(ctx, r.slots) {
+		v.pod, v.err = await.Result(ctx, func() (Pod, error) {
+			defer func() { <-r.slots }()
+			return r.ask(ctx, token)
+		}, nil)
 	}
-	return await.Result(ctx, func() (Pod, error) {
-		defer func() { <-r.slots }()
-		return r.ask(ctx, token)
-	}, nil)
+	return taken
 }
 
-// log logs the first failure and the end of failures. Refusals are no failures.
-func (r *Reviewer) log(err error) {
-	_, refused := errors.AsType[*RefusedError](err)
-	failing := err != nil && !refused
+// take waits for a slot until ctx ends.
+func take(ctx context.Context, slots chan<- struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// leave ends the review of a client. The client keeps its slot for a while after a refusal.
+func (r *Reviewer) leave(from netip.Addr, c *client, taken bool, err error) {
+	if isRefusal(err) {
+		time.AfterFunc(refusalPause, func() { r.leave(from, c, taken, nil) })
+		return
+	}
+	if taken {
+		<-c.slots
+	}
 	r.mu.Lock()
-	changed := failing != r.failing
-	r.failing = failing
+	defer r.mu.Unlock()
+	if c.reviews--; c.reviews == 0 {
+		delete(r.clients, from)
+	}
+}
+
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[*RefusedError](err)
+	return refused
+}
+
+// log logs the first failure and the end of failures, but not each change if they
+// alternate. Refusals are no failures.
+func (r *Reviewer) log(err error) {
+	failing := err != nil && !isRefusal(err)
+	r.mu.Lock()
+	changed := failing != r.failing && (!failing || time.Since(r.failed) >= logPause)
+	if changed {
+		r.failing = failing
+	}
+	if changed && failing {
+		r.failed = time.Now()
+	}
 	r.mu.Unlock()
 	log := logging.OrDiscard(r.Logger)
 	switch {

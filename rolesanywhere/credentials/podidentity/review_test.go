@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ func TestReview(t *testing.T) {
 		token := tokenUntil(time.Now().Add(time.Hour), "a")
 		review := func(want int) {
 			t.Helper()
-			if got, err := r.Review(t.Context(), token); err != nil || got != testPod {
+			if got, err := r.Review(t.Context(), netip.Addr{}, token); err != nil || got != testPod {
 				t.Errorf("%+v, %v", got, err)
 			}
 			if got := server.count(); got != want {
@@ -58,7 +59,7 @@ func TestReviewExpiry(t *testing.T) {
 			{0, 1, ""}, {9 * time.Second, 1, ""}, {time.Second, 2, ""}, {0, 3, ""}, {maxSkew, 4, ""}, {time.Second, 4, ExpiredToken},
 		} {
 			time.Sleep(step.after)
-			_, err := r.Review(t.Context(), token)
+			_, err := r.Review(t.Context(), netip.Addr{}, token)
 			var refused *RefusedError
 			if errors.As(err, &refused) != (step.code != "") || refused != nil && refused.Code != step.code || server.count() != step.want {
 				t.Errorf("%+v: %v, %d reviews", step, err, server.count())
@@ -79,7 +80,7 @@ func TestRefusalsAreNotRemembered(t *testing.T) {
 		}
 		r, token := server.reviewer(), tokenUntil(time.Now().Add(time.Hour), "a")
 		for i := range 4 {
-			if _, err := r.Review(t.Context(), token); (err == nil) != (i >= 2) {
+			if _, err := r.Review(t.Context(), netip.Addr{}, token); (err == nil) != (i >= 2) {
 				t.Errorf("review %d: %v", i+1, err)
 			}
 		}
@@ -94,7 +95,7 @@ func TestMalformedTokens(t *testing.T) {
 	server := &apiServer{}
 	r := server.reviewer()
 	for _, token := range []string{"", "a.b.c", strings.Repeat("a", maxToken+1), makeToken("{}", "x"), tokenUntil(time.Now().Add(-time.Hour), "x")} {
-		_, err := r.Review(t.Context(), token)
+		_, err := r.Review(t.Context(), netip.Addr{}, token)
 		var refused *RefusedError
 		if !errors.As(err, &refused) {
 			t.Errorf("%.40q: %v", token, err)
@@ -144,7 +145,7 @@ func TestTroubleIsTemporary(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := (&apiServer{answer: test.answer}).reviewer()
 			r.Token, r.Logger = test.own, slog.New(slog.NewTextHandler(&log, nil))
-			_, err = r.Review(t.Context(), token)
+			_, err = r.Review(t.Context(), netip.Addr{}, token)
 			synctest.Wait() // for the log
 		})
 		var refused *RefusedError
@@ -200,7 +201,7 @@ func TestRealServers(t *testing.T) {
 	} {
 		server := httptest.NewServer(test.handle)
 		r := &Reviewer{Server: server.URL, Node: testNode}
-		got, err := r.Review(t.Context(), tokenUntil(time.Now().Add(time.Hour), "a"))
+		got, err := r.Review(t.Context(), netip.Addr{}, tokenUntil(time.Now().Add(time.Hour), "a"))
 		if test.want == "" && (err != nil || got != testPod) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %+v, %v", test.name, got, err)
 		}
@@ -214,7 +215,7 @@ func TestRealServers(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	r := &Reviewer{Server: server.URL, Node: testNode}
-	if _, err := r.Review(t.Context(), tokenUntil(time.Now().Add(time.Hour), "a")); !errors.As(err, new(*tls.CertificateVerificationError)) {
+	if _, err := r.Review(t.Context(), netip.Addr{}, tokenUntil(time.Now().Add(time.Hour), "a")); !errors.As(err, new(*tls.CertificateVerificationError)) {
 		t.Errorf("unknown authority: %v", err)
 	}
 }
@@ -231,17 +232,17 @@ func TestHangingServer(t *testing.T) {
 		start := time.Now()
 		first, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := r.Review(first, token); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := r.Review(first, netip.Addr{}, token); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if _, err := r.Review(t.Context(), token); err == nil || !strings.Contains(err.Error(), "did not answer within 5s") || time.Since(start) != 5*time.Second {
+		if _, err := r.Review(t.Context(), netip.Addr{}, token); err == nil || !strings.Contains(err.Error(), "did not answer within 5s") || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if server.count() != 1 {
 			t.Errorf("%d reviews, want one for both", server.count())
 		}
 		close(answer)
-		if got, err := r.Review(t.Context(), token); err != nil || got != testPod {
+		if got, err := r.Review(t.Context(), netip.Addr{}, token); err != nil || got != testPod {
 			t.Errorf("%+v, %v", got, err)
 		}
 		synctest.Wait()
@@ -266,14 +267,14 @@ func TestCanceledCaller(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		all.Go(func() {
-			if _, err := r.Review(ctx, token); !errors.Is(err, context.Canceled) {
+			if _, err := r.Review(ctx, netip.Addr{}, token); !errors.Is(err, context.Canceled) {
 				t.Errorf("canceled caller: %v", err)
 			}
 		})
 		synctest.Wait()
 		for range 50 {
 			all.Go(func() {
-				if got, err := r.Review(t.Context(), token); err != nil || got != testPod {
+				if got, err := r.Review(t.Context(), netip.Addr{}, token); err != nil || got != testPod {
 					t.Errorf("%+v, %v", got, err)
 				}
 			})
@@ -298,7 +299,7 @@ func TestManyReviews(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range maxReviews {
 			all.Go(func() {
-				if _, err := r.Review(t.Context(), token(i)); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrBusy) {
+				if _, err := r.Review(t.Context(), testAddress(i%2), token(i)); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrBusy) {
 					t.Error(err)
 				}
 			})
@@ -307,14 +308,67 @@ func TestManyReviews(t *testing.T) {
 		if server.count() != maxRequests {
 			t.Errorf("%d requests at a time", server.count())
 		}
-		if _, err := r.Review(t.Context(), token(-1)); !errors.Is(err, ErrBusy) {
+		if _, err := r.Review(t.Context(), netip.Addr{}, token(-1)); !errors.Is(err, ErrBusy) {
 			t.Errorf("one too many: %v", err)
 		}
 		all.Wait()
 		close(hang)
 		synctest.Wait()
-		if _, err := r.Review(t.Context(), token(-1)); err != nil || len(r.reviews) != 0 || len(r.slots) != 0 {
+		if _, err := r.Review(t.Context(), netip.Addr{}, token(-1)); err != nil || len(r.reviews) != 0 || len(r.slots) != 0 {
 			t.Errorf("after that: %v, %d reviews, %d slots", err, len(r.reviews), len(r.slots))
+		}
+	})
+}
+
+func testAddress(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) }
+
+// TestManyFalseTokens: an address that sends false tokens all the time does not delay the
+// reviews for another one, and causes a limited number.
+func TestManyFalseTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes, duration = 20 * time.Millisecond, 10 * time.Second
+		server := &apiServer{answer: func(_ *http.Request, token string) (int, []byte, error) {
+			time.Sleep(takes)
+			return 201, goodAnswer(func(a *answer) { a.Status.Authenticated = strings.HasSuffix(token, "A") }), nil
+		}}
+		r := server.reviewer()
+		var logged bytes.Buffer
+		r.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), duration)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range maxReviews {
+			all.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					_, err := r.Review(ctx, testAddress(1), tokenUntil(time.Now().Add(time.Hour), fmt.Sprintf("%d.%d", i, n))+"w")
+					if errors.Is(err, ErrBusy) {
+						time.Sleep(firstPause)
+					}
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		good := 0
+		for ; ctx.Err() == nil; good++ {
+			start := time.Now()
+			if _, err := r.Review(t.Context(), testAddress(2), makeToken(fmt.Sprintf(`{"exp":4102444800,"n":%d}`, good), "good")+"AA"); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took > 2*takes {
+				t.Fatalf("the review of another address took %v", took)
+			}
+		}
+		all.Wait()
+		if n, limit := server.count()-good, int(duration/refusalPause)*maxRequests/2; n > limit {
+			t.Errorf("%d reviews of false tokens in %v; the limit is %d", n, duration, limit)
+		}
+		time.Sleep(defaultAPITimeout + refusalPause)
+		synctest.Wait()
+		if len(r.clients) != 0 || len(r.reviews) != 0 {
+			t.Errorf("%d clients and %d reviews remain", len(r.clients), len(r.reviews))
+		}
+		if n := strings.Count(logged.String(), "\n"); n > 2 {
+			t.Errorf("%d lines in the log, %s", n, logged.String())
 		}
 	})
 }
@@ -336,7 +390,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v: %v", test, err)
 		}
 		if err != nil {
-			if _, got := r.Review(t.Context(), tokenUntil(time.Now().Add(time.Hour), "a")); got != err {
+			if _, got := r.Review(t.Context(), netip.Addr{}, tokenUntil(time.Now().Add(time.Hour), "a")); got != err {
 				t.Errorf("%+v: Review returned %v", test, got)
 			}
 		}

@@ -89,7 +89,7 @@ func isPodAddress(a netip.Addr) bool {
 			return true
 		}
 	}
-	return a.IsLoopback()
+	return a.IsLoopback() && !a.Is4In6() // no client writes 127.0.0.1 as an IPv6 address
 }
 
 // isPresent reports whether this machine has an address.

@@ -172,7 +172,7 @@ func TestAddAddressNotPermitted(t *testing.T) {
 }
 
 func TestAddAddressUsage(t *testing.T) {
-	for _, address := range []string{"10.0.0.1", "169.254.170.24", "169.254.170.23/32", "fe80::1%lo", "x", "::"} {
+	for _, address := range []string{"10.0.0.1", "169.254.170.24", "169.254.170.23/32", "fe80::1%lo", "::ffff:127.0.0.1", "x", "::"} {
 		if out, err := holdfast("agent", "add-address", "--address", address); err == nil || !strings.Contains(out, "AWS clients accept") {
 			t.Errorf("%s: %v\n%s", address, err, out)
 		}

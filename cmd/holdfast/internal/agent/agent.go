@@ -50,8 +50,9 @@ type config struct {
 }
 
 // maxConns limits the connections of pods. A node has 110 pods by default, with several
-// programs each.
-const maxConns = 2048
+// programs each. A connection with a large token takes some 80 KiB, and the limit of the
+// chart is 128 MiB.
+const maxConns = 768
 
 // maxStatusConns limits the connections of the status endpoints.
 const maxStatusConns = 32

@@ -19,9 +19,14 @@ import (
 // maxCodes limits the number of codes of refusals that have a counter of their own.
 const maxCodes = 32
 
-// refusalsLogged is how many refusals are logged each second. A pod can cause them at
-// any rate; the counters have all of them.
+// refusalsLogged is how many refusals are logged each second, and each minute for one pod
+// and address; before it is known, a pod is one with all others at its address. A pod can
+// cause them at any rate; the counters have all of them.
 const refusalsLogged = 10
+
+// maxRefused limits how many pods and addresses with refusals are remembered; after that,
+// all are forgotten.
+const maxRefused = 2_000
 
 // maxIssues limits how many issues are remembered; after that, all are forgotten. A node
 // has some hundred pods, and each gets a set of credentials about twice an hour.
@@ -34,6 +39,34 @@ type issue struct {
 	expires      time.Time
 }
 
+// A refusedPod is a pod and an address with refusals. The UID is empty if the pod is not
+// known.
+type refusedPod struct {
+	uid     string
+	address netip.Addr
+}
+
+// refusals are those of a refusedPod.
+type refusals struct {
+	budget
+	withheld int // that were not logged since the last one that was
+}
+
+// A budget is how many refusals were logged in a period.
+type budget struct {
+	start time.Time
+	spent int
+}
+
+// spend reports whether another one may be logged.
+func (b *budget) spend(now time.Time, period time.Duration) bool {
+	if start := now.Truncate(period); !start.Equal(b.start) {
+		b.start, b.spent = start, 0
+	}
+	b.spent++
+	return b.spent <= refusalsLogged
+}
+
 // counts counts what the agent has done, and writes the audit log. It is safe for
 // concurrent use.
 type counts struct {
@@ -41,19 +74,18 @@ type counts struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
-	roles    map[string]*roleCounts // by ARN; those of roles that are not mapped any more are removed
-	issues   map[issue]bool         // that are in the log
-	refused  map[string]int         // by code
-	second   time.Time              // in which refusals are counted for refusalsLogged
-	logged   int                    // refusals in this second
-	withheld int                    // refusals that were not logged since the last one that was
+	roles    map[string]*roleCounts   // by ARN; those of roles that are not mapped any more are removed
+	issues   map[issue]bool           // that are in the log
+	refused  map[string]int           // by code
+	refusals map[refusedPod]*refusals // for the log
+	all      budget                   // of all pods
 }
 
 // roleCounts are the counters of a role.
 type roleCounts struct{ issued, requests, failures int }
 
 func newCounts(now func() time.Time, log *slog.Logger) *counts {
-	return &counts{now: now, log: log, roles: make(map[string]*roleCounts), issues: make(map[issue]bool), refused: make(map[string]int)}
+	return &counts{now: now, log: log, roles: make(map[string]*roleCounts), issues: make(map[issue]bool), refused: make(map[string]int), refusals: make(map[refusedPod]*refusals)}
 }
 
 // of returns the counters of a role. The caller holds c.mu.
@@ -110,7 +142,7 @@ func (c *counts) issued(i podidentity.Issue) {
 	case errors.As(i.Err, &api):
 		code = api.Code
 	}
-	if report, withheld := c.refuse(code); report {
+	if report, withheld := c.refuse(code, refusedPod{i.Pod.UID, i.Address}); report {
 		args := append(about(i), "code", code, "reason", front.Redact(i.Err.Error(), nil))
 		if withheld > 0 {
 			args = append(args, "not_logged", withheld)
@@ -144,23 +176,28 @@ func about(i podidentity.Issue) []any {
 	}
 }
 
-// refuse counts a refusal. It reports whether it is logged, and how many were not since
-// the last one.
-func (c *counts) refuse(code string) (report bool, withheld int) {
+// refuse counts a refusal. It reports whether it is logged, and how many of the same pod
+// and address were not since the last one.
+func (c *counts) refuse(code string, pod refusedPod) (report bool, withheld int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, known := c.refused[code]; !known && len(c.refused) >= maxCodes {
 		code = "Other"
 	}
 	c.refused[code]++
-	if now := c.now().Truncate(time.Second); !now.Equal(c.second) {
-		c.second, c.logged = now, 0
+	r := c.refusals[pod]
+	if r == nil {
+		if len(c.refusals) >= maxRefused {
+			clear(c.refusals)
+		}
+		r = new(refusals)
+		c.refusals[pod] = r
 	}
-	if c.logged++; c.logged > refusalsLogged {
-		c.withheld++
+	if now := c.now(); !r.spend(now, time.Minute) || !c.all.spend(now, time.Second) {
+		r.withheld++
 		return false, 0
 	}
-	withheld, c.withheld = c.withheld, 0
+	withheld, r.withheld = r.withheld, 0
 	return true, withheld
 }
 

@@ -24,30 +24,49 @@ func testSession(now time.Time) credentials.Credentials {
 	}
 }
 
-// All refusals are counted, and some of each second are logged. The number of codes is
-// limited.
+// All refusals are counted, and some are logged: of each pod, so that one does not hide the
+// others, and of all. The number of codes is limited.
 func TestRefusalsAreLimited(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	var log strings.Builder
 	c := newCounts(func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)))
-	refuse := func(code string) {
-		c.issued(podidentity.Issue{Err: &podidentity.RefusedError{Code: code, Reason: "no"}})
+	lines := func() int { return strings.Count(log.String(), "credentials were refused") }
+	refuse := func(address byte, uid, code string) {
+		c.issued(podidentity.Issue{
+			Pod: podidentity.Pod{UID: uid}, Address: netip.AddrFrom4([4]byte{10, 0, 0, address}),
+			Err: &podidentity.RefusedError{Code: code, Reason: "no"},
+		})
 	}
-	for range 1000 {
-		refuse("AccessDenied")
+	for range 50 {
+		for range 20 {
+			refuse(1, "", "InvalidToken")
+		}
+		now = now.Add(time.Second)
 	}
-	if n := strings.Count(log.String(), "credentials were refused"); n != refusalsLogged {
-		t.Errorf("%d lines", n)
+	if lines() != 2*refusalsLogged { // two minutes begin
+		t.Errorf("%d lines about one address", lines())
+	}
+	refuse(1, "known", "AccessDenied")
+	refuse(2, "", "InvalidToken")
+	if lines() != 2*refusalsLogged+2 {
+		t.Errorf("an address hides a pod that is known, or another address:\n%s", &log)
+	}
+	now = now.Add(time.Minute)
+	refuse(1, "", "InvalidToken")
+	for _, missing := range []int{20*20 - refusalsLogged, 30*20 - refusalsLogged} { // the first minute had 20 seconds
+		if !strings.Contains(log.String(), fmt.Sprintf("not_logged=%d\n", missing)) {
+			t.Errorf("no line says that %d are missing:\n%s", missing, &log)
+		}
 	}
 	now = now.Add(time.Second)
-	refuse("AccessDenied")
-	if !strings.Contains(log.String(), fmt.Sprintf("not_logged=%d", 1000-refusalsLogged)) {
-		t.Errorf("the last line does not say how many are missing:\n%s", &log)
+	before := lines()
+	for i := range 2 * maxRefused {
+		refuse(3, fmt.Sprint(i), fmt.Sprint("Code", i))
 	}
-	for i := range 10 * maxCodes {
-		refuse(fmt.Sprint("Code", i))
+	if n := lines() - before; n != refusalsLogged || len(c.refusals) > maxRefused {
+		t.Errorf("%d lines about many pods; %d pods are remembered", n, len(c.refusals))
 	}
-	if _, refused := c.snapshot(); refused["AccessDenied"] != 1001 || len(refused) > maxCodes+1 || refused["Other"] == 0 {
+	if _, refused := c.snapshot(); refused["InvalidToken"] != 50*20+2 || len(refused) > maxCodes+1 || refused["Other"] == 0 {
 		t.Errorf("%d codes: %v", len(refused), refused)
 	}
 }

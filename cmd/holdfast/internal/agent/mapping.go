@@ -63,13 +63,14 @@ func (m mapping) keys() map[string]bool {
 }
 
 // key returns a text that is the same for entries with the same credentials. Those of
-// an entry with TagPod are also different for each pod.
+// an entry with TagPod are also different for each pod. 128 bits of the hash are enough
+// even if somebody else chooses the external IDs.
 func (e entry) key() string {
 	if e.Direct { // a session without tags, so that service accounts can share it
 		e.Namespace, e.ServiceAccount = "", ""
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q", e.fields()))
-	return e.RoleARN + "#" + hex.EncodeToString(sum[:8])
+	return e.RoleARN + "#" + hex.EncodeToString(sum[:16])
 }
 
 func (e entry) fields() []string {

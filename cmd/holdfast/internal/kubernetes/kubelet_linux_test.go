@@ -64,3 +64,27 @@ func testKubelet(t *testing.T, c *cluster) {
 		t.Logf("%s: %s", test.name, a.stderr)
 	}
 }
+
+// testMirror: in a namespace of the policies, a kubelet can show its static pods, to which
+// the API server allows no token.
+func testMirror(t *testing.T, c *cluster) {
+	const node = "mirror-1"
+	c.kubectl(t, fmt.Sprintf("{apiVersion: v1, kind: Node, metadata: {name: %s}}", node), "apply", "--filename=-")
+	uid := strings.TrimSpace(c.kubectl(t, "", "get", "node", node, "--output=jsonpath={.metadata.uid}"))
+	kubelet := c.user(t, node, "system:node:"+node, "system:nodes")
+	a := c.as(t, kubelet, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata:
+  name: mirror
+  annotations: {kubernetes.io/config.mirror: x}
+  ownerReferences: [{apiVersion: v1, kind: Node, name: %s, uid: %s, controller: true}]
+spec: {nodeName: %[1]s, containers: [{name: app, image: x}]}
+`, node, uid), "create", "--validate=false", "--filename=-", "--output=json", "--namespace=policy-in")
+	if a.err != nil || strings.Contains(a.stderr, missingVolume) {
+		t.Fatalf("%v\n%s", a.err, a.stderr)
+	}
+	if p := parsePod(t, a.stdout); !p.Spec.Containers[0].untouched() || len(p.volumes()) != 0 {
+		t.Errorf("%+v", p)
+	}
+}

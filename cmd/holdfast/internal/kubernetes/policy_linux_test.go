@@ -168,6 +168,7 @@ func testPolicies(t *testing.T, c *cluster) {
 	for _, test := range injections() {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
 	}
+	t.Run("mirror pod", func(t *testing.T) { testMirror(t, c) })
 	t.Run("region", func(t *testing.T) { testRegion(t, c) })
 	t.Run("ephemeral container", func(t *testing.T) { testEphemeral(t, c) })
 }
