@@ -4,11 +4,9 @@ package agent_test
 
 import (
 	"bytes"
-	"maps"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
-	"github.com/holdfast-dev/holdfast/rolesanywhere/emulator"
 	"github.com/holdfast-dev/holdfast/signer/signertest"
 	"github.com/holdfast-dev/holdfast/tpm/tpmtest"
 )
@@ -240,49 +237,6 @@ func TestKilled(t *testing.T) {
 	clitest.WaitReady(t, s.Served)
 	if n := s.aws.sessions.Load(); n != 2 {
 		t.Errorf("%d calls of CreateSession after a change", n)
-	}
-}
-
-// With STS throttled, many service accounts get their credentials one after another.
-func TestThrottled(t *testing.T) {
-	t.Parallel()
-	const accounts = 12
-	s := newScene(t, func(c *emulator.Config) { c.Rates = map[string]float64{"AssumeRole": 2} })
-	var mapping strings.Builder
-	tokens := make([]string, accounts)
-	for i := range accounts {
-		name := "app-" + string(rune('a'+i))
-		mapping.WriteString("[[pod]]\nnamespace = \"shop\"\nservice_account = \"" + name + "\"\nrole_arn = \"" + openRole + "\"\n")
-		tokens[i] = s.kube.pod("shop", name, name)
-	}
-	s.write(t, "pods.toml", mapping.String())
-	s.start(t)
-	clitest.WaitReady(t, s.Served)
-	var mu sync.Mutex
-	statuses := make(map[int]int)
-	var all sync.WaitGroup
-	for _, token := range tokens {
-		all.Go(func() {
-			for begin := time.Now(); time.Since(begin) < 3*time.Minute; {
-				a := s.ask(t, token)
-				mu.Lock()
-				statuses[a.status]++
-				mu.Unlock()
-				if a.status == http.StatusOK {
-					return
-				}
-				if a.retryAfter == "" {
-					t.Errorf("status %d without Retry-After", a.status)
-				}
-			}
-			t.Error("no credentials within three minutes")
-		})
-	}
-	all.Wait()
-	if statuses[http.StatusOK] != accounts || slices.ContainsFunc(slices.Collect(maps.Keys(statuses)), func(code int) bool {
-		return code != http.StatusOK && code != http.StatusServiceUnavailable && code != http.StatusTooManyRequests
-	}) {
-		t.Errorf("statuses %v", statuses)
 	}
 }
 

@@ -31,6 +31,7 @@ type herd struct {
 	*scene
 	pods   []*herdPod
 	client *http.Client
+	url    string                // of the agent; set by load
 	events *clitest.LockedBuffer // CloudTrail records of the emulator
 
 	down      atomic.Bool  // the agent is being killed
@@ -117,8 +118,10 @@ func all(*herdPod) bool { return true }
 
 // load sends requests of atATime pods at a time, each pause or when all have their
 // responses, whichever is later, until stop is called or the test fails. stop waits for
-// the responses. check is called with each one, by many goroutines.
+// the responses. check is called with each one, by many goroutines. The agent can be
+// started again meanwhile, at the same address.
 func (h *herd) load(t testing.TB, pause time.Duration, check func(r response)) (stop func()) {
+	h.url = h.URL
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -187,7 +190,7 @@ func (h *herd) request(t testing.TB, p *herdPod) response {
 
 // get is ask with connections that are used again, and without an end of the test.
 func (h *herd) get(t testing.TB, token string) (a answer, err error) {
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+podidentity.Path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+podidentity.Path, nil)
 	if err != nil {
 		return a, err
 	}
@@ -234,6 +237,9 @@ func (h *herd) awaitWarm(t testing.TB) {
 		}
 		return true
 	})
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 // awaitAnswers waits for as many more requests that get credentials.

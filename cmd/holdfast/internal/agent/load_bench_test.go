@@ -142,6 +142,7 @@ func BenchmarkAgent(b *testing.B) {
 	h.program = clitest.Build(b, h.dir, "released", clitest.Package)
 	h.start(b)
 	clitest.WaitReady(b, h.Served)
+	h.url = h.URL
 	for b.Loop() {
 		for _, p := range h.pods {
 			clitest.Eventually(b, "credentials", func() bool {
