@@ -103,19 +103,22 @@ func (s *scene) checkRecords(t *testing.T) {
 		t.Errorf("%d refusals are logged", n)
 	}
 	for name, want := range map[string]string{
-		`holdfast_agent_issued_total{role_arn="` + checkoutRole + `"}`:        "3",
-		`holdfast_agent_issued_total{role_arn="` + openRole + `"}`:            "2",
-		`holdfast_agent_sessions{role_arn="` + openRole + `"}`:                "2",
-		`holdfast_agent_role_failures_total{role_arn="` + checkoutRole + `"}`: "1",
-		`holdfast_agent_refused_total{code="MalformedToken"}`:                 "2",
-		`holdfast_agent_mapping_pods`:                                         "4",
-		`holdfast_agent_address_present{address="127.0.0.1"}`:                 "1",
-		`holdfast_requests_total{endpoint="pods",code="200"}`:                 "6",
-		`holdfast_renewals_total{role="node"}`:                                "1",
+		`holdfast_agent_issued_total{role_arn="` + checkoutRole + `"}`: "3",
+		`holdfast_agent_issued_total{role_arn="` + openRole + `"}`:     "2",
+		`holdfast_agent_sessions{role_arn="` + openRole + `"}`:         "2",
+		`holdfast_agent_refused_total{code="MalformedToken"}`:          "2",
+		`holdfast_agent_mapping_pods`:                                  "4",
+		`holdfast_agent_address_present{address="127.0.0.1"}`:          "1",
+		`holdfast_requests_total{endpoint="pods",code="200"}`:          "6",
+		`holdfast_renewals_total{role="node"}`:                         "1",
 	} {
 		if value := clitest.Metric(t, s.Served, name); value != want {
 			t.Errorf("%s is %q, want %s", name, value, want)
 		}
+	}
+	failures := `holdfast_agent_role_failures_total{role_arn="` + checkoutRole + `"}`
+	if value := clitest.Metric(t, s.Served, failures); value == "" || value == "0" { // the agent tries again
+		t.Errorf("%s is %q", failures, value)
 	}
 }
 

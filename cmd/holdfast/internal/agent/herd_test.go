@@ -32,6 +32,7 @@ type herd struct {
 	pods   []*herdPod
 	client *http.Client
 	url    string                // of the agent; set by load
+	least  time.Duration         // for which all credentials must be valid
 	events *clitest.LockedBuffer // CloudTrail records of the emulator
 
 	down      atomic.Bool  // the agent is being killed
@@ -160,7 +161,7 @@ type response struct {
 }
 
 func (r response) String() string {
-	return fmt.Sprintf("a pod of app-%d, after %v: status %d, %s %s, %v", r.pod.account, time.Since(r.began), r.status, r.Code, r.Message, r.err)
+	return fmt.Sprintf("a pod of app-%d, after %v: status %d, %s %s, until %v, %v", r.pod.account, time.Since(r.began), r.status, r.Code, r.Message, r.Expiration, r.err)
 }
 
 // request sends one request of a pod.
@@ -216,7 +217,7 @@ func (h *herd) get(t testing.TB, token string) (a answer, err error) {
 func (h *herd) check(t testing.TB) func(response) {
 	return func(r response) {
 		switch {
-		case r.err == nil && r.status == http.StatusOK && r.Expiration.After(r.began):
+		case r.err == nil && r.status == http.StatusOK && r.Expiration.After(r.began.Add(h.least)):
 		case r.strict:
 			t.Errorf("this pod has valid credentials, but: %v", r)
 		case r.err != nil:

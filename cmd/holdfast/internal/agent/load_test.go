@@ -27,7 +27,7 @@ func TestLoad(t *testing.T) {
 		earliest = (life - time.Second) * (100 - 34 - 35) / 100
 	)
 	h := newHerd(t, func(c *emulator.Config) { c.Faults.SessionLifetime = life })
-	h.program = clitest.Build(t, h.dir, "released", clitest.Package)
+	h.program, h.least = clitest.Build(t, h.dir, "released", clitest.Package), life/10
 	begin := time.Now()
 	h.start(t)
 	clitest.WaitReady(t, h.Served)

@@ -242,7 +242,7 @@ func (k *apiServer) podAt(node, namespace, serviceAccount, name string) (token s
 	n := len(k.tokens)
 	encode := base64.RawURLEncoding.EncodeToString
 	token = encode([]byte(`{"alg":"RS256"}`)) + "." +
-		encode(fmt.Appendf(nil, `{"exp":%d,"jti":"%d"}`, time.Now().Add(time.Hour).Unix(), n)) + "." + encode([]byte("s3same-signature"))
+		encode(fmt.Appendf(nil, `{"exp":%d,"jti":"%d"}`, time.Now().Add(time.Hour).Unix(), n)) + "." + encode([]byte(strings.Repeat("s3same-signature", 48))) // some 1,100 characters, as a real one has
 	k.tokens[token] = podidentity.Pod{Namespace: namespace, ServiceAccount: serviceAccount, Name: name, UID: fmt.Sprintf("00000000-0000-0000-0000-%012d", n), Node: node}
 	return token
 }
