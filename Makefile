@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 # reads another one than the original (README.Debian of its package zsh).
 ZSH_COMPLETIONS ?= $(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 
-.PHONY: build share install demo walkthrough test test-kubernetes test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve mutate-keychain chaos soak fleet
+.PHONY: build share install demo walkthrough test test-kubernetes test-wine fips check vulncheck static release test-release sign-release fuzz bench bench-serve bench-agent mutate-keychain chaos soak fleet
 
 # Holdfast refuses a helper that others can replace, also in a bin that existed before.
 build: ## builds bin/holdfast, bin/holdfast-ecp, and bin/holdfast-pkcs11, in which PKCS #11 modules can run
@@ -94,6 +94,9 @@ mutate-keychain: ## breaks the keychain backend in one place at a time and check
 
 bench-serve: ## runs the load benchmark of serve; see docs/performance.md
 	@$(GO) test -run '^$$' -bench '^BenchmarkServe$$' -benchtime 1x ./cmd/holdfast/internal/bench
+
+bench-agent: ## runs the load benchmark of the agent of Kubernetes; see docs/performance.md
+	@$(GO) test -run '^$$' -bench '^BenchmarkAgent$$' -benchtime 1x ./cmd/holdfast/internal/agent
 
 chaos: ## runs the fault tests for several minutes; see docs/reliability.md
 	@script/chaos

@@ -126,8 +126,12 @@ func (h *Handler) writeError(w http.ResponseWriter, err error, issue Issue) {
 
 // credentials returns the document for a request, and adds to issue what it learns.
 func (h *Handler) credentials(r *http.Request, issue *Issue) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.Pool.hold())
-	defer cancel()
+	ctx := r.Context()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > h.Pool.hold() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.Pool.hold())
+		defer cancel()
+	}
 	token, err := bearer(r.Header.Values("Authorization"))
 	if err != nil {
 		return nil, err

@@ -113,7 +113,7 @@ func TestCountsOfRoles(t *testing.T) {
 	if roles, _ := c.snapshot(); roles[testARN] != (roleCounts{issued: 1, requests: 2, failures: 1}) {
 		t.Errorf("%+v", roles)
 	}
-	c.keep(mapping{{"a", "b"}: {RoleARN: testARN}})
+	c.keep(mapping{{"a", "b"}: {entry: entry{RoleARN: testARN}}})
 	if roles, _ := c.snapshot(); len(roles) != 1 {
 		t.Errorf("%+v", roles)
 	}

@@ -54,12 +54,12 @@ func (g *granter) grant(pod podidentity.Pod) (podidentity.Grant, error) {
 			Code: podidentity.AccessDenied, Reason: "service account " + pod.Namespace + "/" + pod.ServiceAccount + " has no role",
 		}
 	}
-	key := e.key()
+	key := e.grantKey
 	if e.TagPod {
 		key += podSeparator + pod.UID
 	}
 	return podidentity.Grant{Key: key, RoleARN: e.RoleARN, Open: func() (credentials.Source, error) {
-		source, err := g.source(e, pod)
+		source, err := g.source(e.entry, pod)
 		if err != nil {
 			return nil, err
 		}

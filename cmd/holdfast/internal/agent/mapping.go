@@ -45,10 +45,16 @@ type entry struct {
 
 // A mapping has the entries of a file by namespace and service account. It is not
 // changed after parseMapping.
-type mapping map[[2]string]entry
+type mapping map[[2]string]keyedEntry
+
+// A keyedEntry is an entry and its key, which takes longer to make than a response.
+type keyedEntry struct {
+	entry
+	grantKey string
+}
 
 // of returns the entry of a pod.
-func (m mapping) of(pod podidentity.Pod) (entry, bool) {
+func (m mapping) of(pod podidentity.Pod) (keyedEntry, bool) {
 	e, ok := m[[2]string{pod.Namespace, pod.ServiceAccount}]
 	return e, ok
 }
@@ -57,7 +63,7 @@ func (m mapping) of(pod podidentity.Pod) (entry, bool) {
 func (m mapping) keys() map[string]bool {
 	keys := make(map[string]bool, len(m))
 	for _, e := range m {
-		keys[e.key()] = true
+		keys[e.grantKey] = true
 	}
 	return keys
 }
@@ -115,7 +121,7 @@ func parseMapping(ctx context.Context, data []byte, check func(entry) error) (ma
 			// The hints of the libraries name flags, which this file does not have.
 			return nil, fmt.Errorf("pod %d (%s/%s): %s", i+1, keystore.Excerpt(e.Namespace), keystore.Excerpt(e.ServiceAccount), err.Error())
 		}
-		m[[2]string{e.Namespace, e.ServiceAccount}] = e
+		m[[2]string{e.Namespace, e.ServiceAccount}] = keyedEntry{e, e.key()}
 	}
 	return m, nil
 }

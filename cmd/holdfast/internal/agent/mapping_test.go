@@ -28,7 +28,7 @@ func TestMapping(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	e, ok := m.of(podidentity.Pod{Namespace: "shop", ServiceAccount: "checkout", Name: "x"})
-	if want := (entry{Namespace: "shop", ServiceAccount: "checkout", RoleARN: testARN, SessionDuration: 900, ExternalID: "x.y", TagPod: true}); !ok || e != want {
+	if want := (entry{Namespace: "shop", ServiceAccount: "checkout", RoleARN: testARN, SessionDuration: 900, ExternalID: "x.y", TagPod: true}); !ok || e.entry != want || e.grantKey != want.key() {
 		t.Errorf("%+v, %t", e, ok)
 	}
 	for _, other := range []podidentity.Pod{{}, {Namespace: "shop"}, {Namespace: "checkout", ServiceAccount: "shop"}, {Namespace: "shop", ServiceAccount: "check"}} {

@@ -70,16 +70,17 @@ session_duration = 21600
 // A scene is an agent with a Roles Anywhere and an API server.
 type scene struct {
 	*clitest.Served
-	dir  string
-	env  []string // more variables
-	aws  *aws
-	kube *apiServer
+	dir     string
+	program string   // the agent
+	env     []string // more variables
+	aws     *aws
+	kube    *apiServer
 }
 
 // newScene makes everything but the agent.
-func newScene(t *testing.T, change func(*emulator.Config)) *scene {
+func newScene(t testing.TB, change func(*emulator.Config)) *scene {
 	t.Helper()
-	s := &scene{dir: t.TempDir()}
+	s := &scene{dir: t.TempDir(), program: "holdfast"}
 	ca := signertest.NewCA(t, "root")
 	key := signertest.Key(t, "p256")
 	s.write(t, "cert.pem", string(signertest.CertPEM(ca.Issue(t, key, nil))))
@@ -106,14 +107,14 @@ func (s *scene) write(t testing.TB, name, text string) {
 }
 
 // start runs the agent, at loopback addresses unless args say otherwise.
-func (s *scene) start(t *testing.T, args ...string) {
+func (s *scene) start(t testing.TB, args ...string) {
 	t.Helper()
 	s.startAt(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...)
 }
 
-func (s *scene) startAt(t *testing.T, args ...string) {
+func (s *scene) startAt(t testing.TB, args ...string) {
 	t.Helper()
-	s.Served = clitest.StartProgram(t, "holdfast", s.dir, append(s.env, "NODE_NAME="+nodeName), append([]string{
+	s.Served = clitest.StartProgram(t, s.program, s.dir, append(s.env, "NODE_NAME="+nodeName), append([]string{
 		"agent", "--certificate", "cert.pem", "--private-key", "key.pem",
 		"--endpoint", s.aws.URL, "--sts-endpoint", s.aws.URL, "--trust-anchor-arn", s.aws.emulator.TrustAnchorARNs()[0],
 		"--profile-arn", s.aws.emulator.ProfileARNs()[0], "--role-arn", baseRole,
@@ -165,7 +166,7 @@ type aws struct {
 	fault             atomic.Pointer[http.HandlerFunc]
 }
 
-func newAWS(t *testing.T, ca *signertest.CA, change func(*emulator.Config)) *aws {
+func newAWS(t testing.TB, ca *signertest.CA, change func(*emulator.Config)) *aws {
 	t.Helper()
 	cfg := emulator.Config{
 		TrustAnchors: []emulator.TrustAnchor{{Certificates: signertest.CertPEM(ca.Root())}},
@@ -217,7 +218,7 @@ type apiServer struct {
 	tokens map[string]podidentity.Pod
 }
 
-func newAPIServer(t *testing.T) *apiServer {
+func newAPIServer(t testing.TB) *apiServer {
 	t.Helper()
 	k := &apiServer{tokens: make(map[string]podidentity.Pod)}
 	k.Server = httptest.NewUnstartedServer(http.HandlerFunc(k.serve))
@@ -241,7 +242,7 @@ func (k *apiServer) podAt(node, namespace, serviceAccount, name string) (token s
 	n := len(k.tokens)
 	encode := base64.RawURLEncoding.EncodeToString
 	token = encode([]byte(`{"alg":"RS256"}`)) + "." +
-		encode(fmt.Appendf(nil, `{"exp":%d,"jti":"%d"}`, time.Now().Add(time.Hour).Unix(), n)) + "." + encode([]byte("s3same-signature"))
+		encode(fmt.Appendf(nil, `{"exp":%d,"jti":"%d"}`, time.Now().Add(time.Hour).Unix(), n)) + "." + encode([]byte(strings.Repeat("s3same-signature", 48))) // some 1,100 characters, as a real one has
 	k.tokens[token] = podidentity.Pod{Namespace: namespace, ServiceAccount: serviceAccount, Name: name, UID: fmt.Sprintf("00000000-0000-0000-0000-%012d", n), Node: node}
 	return token
 }

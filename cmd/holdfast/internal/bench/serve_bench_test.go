@@ -3,19 +3,12 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,41 +16,6 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/clitest"
 )
-
-// staticServer answers as serve does, with what it was given at the start: the
-// floor for a server on net/http. Its arguments are the files of the answers.
-const staticServer = `package main
-
-import (
-	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"strconv"
-)
-
-func main() {
-	answers := map[string][]byte{}
-	for i := 1; i < len(os.Args); i += 2 {
-		body, err := os.ReadFile(os.Args[i+1])
-		if err != nil {
-			panic(err)
-		}
-		answers[os.Args[i]] = body
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Printf("# listening on http://%s\nAWS_CONTAINER_CREDENTIALS_FULL_URI\n", l.Addr())
-	panic(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := answers[r.URL.Path]
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Write(body)
-	})))
-}
-`
 
 const (
 	benchClients  = 64
@@ -74,37 +32,6 @@ type load struct {
 	cpu       time.Duration // of the server
 }
 
-// A wire is a client's connection, with as little around it as can be, since it
-// shares the machine with the server.
-type wire struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (w *wire) ask(request string) (status int, body []byte, err error) {
-	if _, err := io.WriteString(w, request); err != nil {
-		return 0, nil, err
-	}
-	length := -1
-	for first := true; ; first = false {
-		line, err := w.r.ReadSlice('\n')
-		if err != nil {
-			return 0, nil, err
-		}
-		line = bytes.TrimRight(line, "\r\n")
-		switch {
-		case first && len(line) > 12:
-			status, _ = strconv.Atoi(string(line[9:12]))
-		case len(line) == 0:
-			body = make([]byte, max(length, 0))
-			_, err := io.ReadFull(w.r, body)
-			return status, body, err
-		case len(line) > 16 && strings.EqualFold(string(line[:15]), "Content-Length:"):
-			length, _ = strconv.Atoi(string(bytes.TrimSpace(line[15:])))
-		}
-	}
-}
-
 // whole reports whether an answer has credentials.
 func whole(body []byte) bool {
 	var doc struct{ AccessKeyId, SecretAccessKey, Token, Expiration string }
@@ -112,17 +39,16 @@ func whole(body []byte) bool {
 }
 
 // run is one client until the time is up.
-func (l *load) run(ctx context.Context, addr, token string, flow bool) error {
-	conn, err := net.Dial("tcp", addr)
+func (l *load) run(ctx context.Context, url, token string, flow bool) error {
+	w, err := clitest.DialWire(url)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	w := &wire{conn, bufio.NewReader(conn)}
+	defer w.Close()
 	var good []byte
 	ask := func(request string) []byte {
 		begin := time.Now()
-		status, body, err := w.ask(request)
+		status, body, err := w.Ask(request)
 		l.latencies = append(l.latencies, time.Since(begin))
 		l.requests++
 		if err != nil || status != http.StatusOK {
@@ -157,17 +83,17 @@ func runLoad(b *testing.B, s *clitest.Served, token string, flow bool) load {
 	ctx, cancel := context.WithTimeout(b.Context(), benchDuration)
 	defer cancel()
 	loads := make([]load, benchClients)
-	before := cpuTime(b, s.Process.Pid)
+	before := clitest.CPUTime(b, s.Process.Pid)
 	var wg sync.WaitGroup
 	for i := range loads {
 		wg.Go(func() {
-			if err := loads[i].run(ctx, strings.TrimPrefix(s.URL, "http://"), token, flow); err != nil {
+			if err := loads[i].run(ctx, s.URL, token, flow); err != nil {
 				loads[i].errors = append(loads[i].errors, err.Error())
 			}
 		})
 	}
 	wg.Wait()
-	sum := load{cpu: cpuTime(b, s.Process.Pid) - before}
+	sum := load{cpu: clitest.CPUTime(b, s.Process.Pid) - before}
 	for _, l := range loads {
 		sum.requests += l.requests
 		sum.latencies = append(sum.latencies, l.latencies...)
@@ -176,49 +102,11 @@ func runLoad(b *testing.B, s *clitest.Served, token string, flow bool) load {
 	return sum
 }
 
-// cpuTime returns the processor time that a process has used.
-func cpuTime(tb testing.TB, pid int) time.Duration {
-	tb.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	// proc_pid_stat(5): utime and stime are fields 14 and 15, in ticks of
-	// 10 ms; the name before them ends with a parenthesis.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-// buildHoldfast builds the program as it is released, without the race detector.
-func buildHoldfast(tb testing.TB, dir, name, pkg string) string {
-	tb.Helper()
-	out := filepath.Join(dir, name)
-	build := exec.Command("go", "build", "-trimpath", "-tags", "netgo,osusergo", "-ldflags=-s", "-o", out, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if msg, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("%v\n%s", err, msg)
-	}
-	return out
-}
-
 // BenchmarkServe has 64 clients ask for credentials for 10 s, from serve and
 // from a static server in turn.
 func BenchmarkServe(b *testing.B) {
 	dir := b.TempDir()
-	source := filepath.Join(dir, "static.go")
-	if err := os.WriteFile(source, []byte(staticServer), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	static := buildHoldfast(b, dir, "static", source)
-	program := buildHoldfast(b, dir, "holdfast-bin", clitest.Package)
+	program := clitest.Build(b, dir, "holdfast-bin", clitest.Package)
 
 	st := clitest.NewFiles(b, dir)
 	st.Up = clitest.NewUpstream(b, st.CA.Cert, 0)
@@ -227,7 +115,7 @@ func BenchmarkServe(b *testing.B) {
 	}, st.Up.Args...)...)
 	clitest.WaitReady(b, s)
 	// The static server gives out what serve gave once.
-	var args []string
+	answers := make(map[string]string)
 	keep := func(path string, header ...string) string {
 		method := "GET"
 		if strings.HasSuffix(path, "/token") {
@@ -237,11 +125,7 @@ func BenchmarkServe(b *testing.B) {
 		if resp.StatusCode != http.StatusOK {
 			b.Fatalf("%s: status %d", path, resp.StatusCode)
 		}
-		file := filepath.Join(dir, "answer"+strconv.Itoa(len(args)))
-		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		args = append(args, path, file)
+		answers[path] = body
 		return body
 	}
 	session := keep("/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "21600")
@@ -249,7 +133,7 @@ func BenchmarkServe(b *testing.B) {
 	keep(rolePath+role, "X-aws-ec2-metadata-token", session)
 	token := s.TokenValue()
 	keep("/credentials", "Authorization", token)
-	floor := clitest.StartProgram(b, static, dir, nil, args...)
+	floor := clitest.StartStatic(b, dir, answers)
 
 	for b.Loop() {
 		for _, mode := range []struct {
