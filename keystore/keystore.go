@@ -179,7 +179,7 @@ func (s *Store) unknownScheme(ref Ref) error {
 		}
 	}
 	return &RefError{ref.String(), signer.WithHint(
-		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(schemes, ", ")),
+		fmt.Errorf("scheme %q is not one of %s", ref.Scheme, strings.Join(slices.Compact(schemes), ", ")),
 		hint)}
 }
 

@@ -115,7 +115,11 @@ func TestStoreChoosesByPEM(t *testing.T) {
 }
 
 func TestFirstBackendWithScheme(t *testing.T) {
-	_, err := keystore.New(newBackend("a", "other", "same"), newBackend("b", "same")).Open(t.Context(), refOf(t, "same:x"), keystore.Options{})
+	store := keystore.New(newBackend("a", "other", "same"), newBackend("b", "same"))
+	if _, err := store.Open(t.Context(), refOf(t, "none:x"), keystore.Options{}); err == nil || !strings.HasSuffix(err.Error(), "is not one of other, same") {
+		t.Errorf("%v, want each scheme once", err)
+	}
+	_, err := store.Open(t.Context(), refOf(t, "same:x"), keystore.Options{})
 	if got, ok := errors.AsType[opened](err); !ok || got.by != "a" {
 		t.Errorf("%v, want that a opens it", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,8 @@ func newLimiters(table string, rates map[string]float64) (map[string]*limiter, e
 			return nil, fmt.Errorf("%s: unknown action %q; the known ones are %s", table, action, strings.Join(known, ", "))
 		case !(rate >= 1): // also true for NaN
 			return nil, fmt.Errorf("%s: %v requests per second of %s are less than 1", table, rate, action)
+		case math.IsInf(rate, 1):
+			return nil, fmt.Errorf("%s: the requests per second of %s are not finite", table, action)
 		}
 		limiters[action] = &limiter{rate: rate, buckets: make(map[string]bucket)}
 	}

@@ -3,6 +3,7 @@ package emulator
 import (
 	"crypto/x509"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -118,7 +119,7 @@ func TestCallersAreForgotten(t *testing.T) {
 }
 
 func TestRatesErrors(t *testing.T) {
-	for _, rates := range []map[string]float64{{"GetSessionToken": 1}, {"AssumeRole": 0}, {"AssumeRole": -1}, {"AssumeRole": 0.5}} {
+	for _, rates := range []map[string]float64{{"GetSessionToken": 1}, {"AssumeRole": 0}, {"AssumeRole": -1}, {"AssumeRole": 0.5}, {"AssumeRole": math.Inf(1)}, {"AssumeRole": math.NaN()}} {
 		for table, cfg := range map[string]Config{"rates: ": {Rates: rates}, "caller_rates: ": {CallerRates: rates}} {
 			if _, err := newLimits(cfg); err == nil || !strings.HasPrefix(err.Error(), table) {
 				t.Errorf("%s%v: %v", table, rates, err)

@@ -43,8 +43,10 @@ func TestCompletionInShells(t *testing.T) {
 				}
 			}
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), nil, 0o600); err != nil {
-				t.Fatal(err)
+			for _, name := range []string{"certificate.pem", "my-tool.pem"} {
+				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 			for _, name := range []string{"my-tool", "my-command"} {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o700); err != nil {
@@ -107,6 +109,7 @@ func TestCompletionInShells(t *testing.T) {
 			}
 			if shell.name == "bash" { // also without the package bash-completion
 				press("holdfast exec -- my-too\t"+show, "[exec][--][my-tool]")
+				press("holdfast verify-blob -- my-too\t.\t"+show, "[verify-blob][--][my-tool.pem]") // files
 				press("unset -f _command_offset _comp_command_offset\r", "")
 				press("holdfast exec -- my-too\t"+show, "[exec][--][my-tool]")
 				press("holdfast exec -- cat cert\t"+show, "[cat][certificate.pem]")

@@ -165,12 +165,14 @@ func (t trust) check(certs []*x509.Certificate, want selector.DN) (*x509.Certifi
 	case t.now.After(leaf.NotAfter):
 		err = signer.WithHint(fmt.Errorf("the certificate %q expired at %s, and a signature does not say when it was made", nameOf(leaf), day(leaf.NotAfter)),
 			"the dates of a certificate that you pin with --signer FILE are not checked")
-	case !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return !slices.ContainsFunc(path, hasShortKey) }):
+	case !slices.ContainsFunc(paths, hasLongKeys):
 		c := paths[0][slices.IndexFunc(paths[0], hasShortKey)]
 		err = signer.WithHint(fmt.Errorf("the key of the certificate %q is %s: %w", nameOf(c), signer.DescribeKey(c.PublicKey), errShort), "have the CA issue a certificate for a longer key; if it is that of a CA, use another CA")
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		err = signer.WithHint(fmt.Errorf("the key usage of the certificate %q lacks digitalSignature", nameOf(leaf)), hintUsage)
-	case !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return !slices.ContainsFunc(path, isForOthers) }):
+	case !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool {
+		return hasLongKeys(path) && !slices.ContainsFunc(path, isForOthers)
+	}):
 		err = signer.WithHint(fmt.Errorf("the extended key usages of the certificate %q, or of one of its issuers, lack codeSigning", nameOf(leaf)), hintUsage)
 	}
 	if err != nil {
@@ -212,7 +214,8 @@ func (t trust) paths(found signer.Certificates) ([][]*x509.Certificate, error) {
 
 var errUntrusted = errors.New("no path leads to a trusted CA")
 
-func hasShortKey(c *x509.Certificate) bool { return isShort(c.PublicKey) }
+func hasShortKey(c *x509.Certificate) bool      { return isShort(c.PublicKey) }
+func hasLongKeys(path []*x509.Certificate) bool { return !slices.ContainsFunc(path, hasShortKey) }
 
 // isForOthers reports whether the extended key usages of a certificate, if it has any,
 // do not include code signing (RFC 5280, section 4.2.1.12).

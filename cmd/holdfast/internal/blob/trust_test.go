@@ -183,6 +183,21 @@ func TestShortRSA(t *testing.T) {
 	f.good("sign-blob", "--private-key", "key.pem", "--force", "app")
 	f.write("app.sig.pem", signertest.CertPEM(weak.Issue(t, key, releaser), weak.Cert))
 	f.bad(front.ExitOther, trusting, `the key of the certificate "CN=weak" is RSA-1024: RSA keys`, "hint: ")
+
+	// The same CA has another certificate, from a second trusted one whose key is long
+	// but which is not for code: neither of the two paths is good in all respects.
+	strong := signertest.NewKey(t, "p256")
+	issue := func(by *signertest.CA, usage x509.ExtKeyUsage) *x509.Certificate {
+		return by.Issue(t, strong, func(c *x509.Certificate) {
+			c.IsCA, c.KeyUsage, c.ExtKeyUsage, c.Subject.CommonName = true, x509.KeyUsageCertSign, []x509.ExtKeyUsage{usage}, "issuer"
+		})
+	}
+	forCode, forClients := issue(&weak, x509.ExtKeyUsageCodeSigning), issue(root, x509.ExtKeyUsageClientAuth)
+	issuer := signertest.CA{Key: strong, Cert: forCode}
+	f.write("app.sig.pem", signertest.CertPEM(issuer.Issue(t, key, releaser), forCode, weak.Cert, forClients))
+	f.bad(front.ExitOther, trusting, "lack codeSigning", "hint: ")
+	f.write("app.sig.pem", signertest.CertPEM(issuer.Issue(t, key, releaser), forCode, weak.Cert, issue(root, x509.ExtKeyUsageCodeSigning)))
+	f.good(trusting...)
 }
 
 func TestVerifyUsage(t *testing.T) {

@@ -20,7 +20,7 @@ func TestRefuseEmpty(t *testing.T) {
 				return nil
 			}}
 			cmd.Flags().String("only", "", "")
-			cmd.Flags().StringArray("list", nil, "")
+			ListVar(cmd.Flags(), new([]string), "list", "")
 			RefuseEmpty(cmd.Flags(), "only", "list")
 			return cmd
 		}}}}
@@ -40,6 +40,7 @@ func TestEmptyFlags(t *testing.T) {
 		{nil, "listen 127.0.0.1:1 [] false false false false"},
 		{[]string{"--listen", "", "--name=", "--list", ""}, "listen 127.0.0.1:1 [] false false false false"},
 		{[]string{"--list=", "--list", "a b", "--list", "", "--list", "c,d"}, "listen 127.0.0.1:1 [a b c,d] false false true false"},
+		{[]string{"--list", `"a`, "--list=b=c\nd", "--list", "--name"}, "listen 127.0.0.1:1 [\"a b=c\nd --name] false false true false"},
 		{[]string{"--listen", "x", "--listen="}, "listen 127.0.0.1:1 [] false false false false"},
 		{[]string{"--listen=", "--listen", "x", "--name", " "}, "listen x  [] true true false false"},
 		{[]string{"--on=false"}, "listen 127.0.0.1:1 [] false false false true"},
@@ -48,10 +49,12 @@ func TestEmptyFlags(t *testing.T) {
 		a := App{Stdout: io.Discard, Stderr: t.Output(), Commands: []Command{{Name: "listen", New: func(App) *cobra.Command {
 			cmd := &cobra.Command{Use: "listen"}
 			fs := cmd.Flags()
-			listen, name, list := fs.String("listen", "127.0.0.1:1", ""), fs.String("name", "", ""), fs.StringArray("list", nil, "")
+			listen, name := fs.String("listen", "127.0.0.1:1", ""), fs.String("name", "", "")
+			var list []string
+			ListVar(fs, &list, "list", "")
 			fs.Bool("on", true, "")
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-				got = fmt.Sprintf("listen %s%s %s", *listen, *name, *list)
+				got = fmt.Sprintf("listen %s%s %s", *listen, *name, list)
 				for _, flag := range []string{"listen", "name", "list", "on"} {
 					got += fmt.Sprint(" ", fs.Changed(flag))
 				}

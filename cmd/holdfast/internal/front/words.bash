@@ -25,12 +25,14 @@ __holdfast_handle_special_char()
     done
 }
 
-# What follows -- is a command of its own, with its arguments. bash-completion completes it
-# as bash does elsewhere; without that, only the names of commands and files are completed.
+# What follows -- of some commands is a command of its own, with its arguments.
+# bash-completion completes it as bash does elsewhere; without that, only the names of
+# commands and files are completed.
 __holdfast_start()
 {
     local i
-    for ((i = 1; i < COMP_CWORD; i++)); do
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[1]} =~ ^(exec|renew|ssh-agent)$ ]] || break
         [[ ${COMP_WORDS[i]} == -- ]] || continue
         COMPREPLY=()
         if declare -F _comp_command_offset >/dev/null; then

@@ -35,15 +35,23 @@ func newChained(chain flags.Chain, config rolesanywhere.Config, first credential
 	return chained{second, f}, err
 }
 
-// Credentials implements [credentials.Source].
+// Credentials implements [credentials.Source]. If STS refuses a session that was used
+// before, a new one is tried at once: the session can be the cause, because it was revoked,
+// or its role was created again, or the clock was set back.
 func (c chained) Credentials(ctx context.Context) (credentials.Credentials, error) {
 	creds, err := c.Source.Credentials(ctx)
-	var refused *rolesanywhere.APIError
-	if errors.As(err, &refused) && refused.StatusCode == http.StatusForbidden {
-		// The session may be the cause: its role was created again, or it was revoked.
-		c.first.forget()
+	if isRefused(err) && c.first.forget() {
+		creds, err = c.Source.Credentials(ctx)
+		if isRefused(err) {
+			c.first.forget()
+		}
 	}
 	return creds, err
+}
+
+func isRefused(err error) bool {
+	refused, ok := errors.AsType[*rolesanywhere.APIError](err)
+	return ok && refused.StatusCode == http.StatusForbidden
 }
 
 // A firstRole is the source of a first role's sessions. It is safe for concurrent use.
@@ -56,6 +64,7 @@ type firstRole struct {
 	mu      sync.Mutex
 	session credentials.Credentials
 	of      *x509.Certificate // of the session; nil: there is none
+	again   bool              // the session was used more than once
 }
 
 // Credentials implements [credentials.Source]. A session is only for the certificate with
@@ -64,6 +73,7 @@ func (f *firstRole) Credentials(ctx context.Context) (credentials.Credentials, e
 	certificate := f.certificate()
 	f.mu.Lock()
 	session, usable := f.session, f.of != nil && f.of.Equal(certificate) && f.session.Check(f.now().Add(f.reserve)) == nil
+	f.again = usable
 	f.mu.Unlock()
 	if usable {
 		return session, nil
@@ -78,8 +88,11 @@ func (f *firstRole) Credentials(ctx context.Context) (credentials.Credentials, e
 	return session, nil
 }
 
-func (f *firstRole) forget() {
+// forget forgets the session, and reports whether it was used more than once.
+func (f *firstRole) forget() (again bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.session, f.of = credentials.Credentials{}, nil
+	again = f.again
+	f.session, f.of, f.again = credentials.Credentials{}, nil, false
+	return again
 }

@@ -140,8 +140,12 @@ func TestFirstSessionIsReplaced(t *testing.T) {
 		}
 		get(false, 1)
 		get(false, 0)
-		c.refuseSecond.Store(1)
-		get(true, 0)
+		c.refuseSecond.Store(1) // the session is the cause
+		get(false, 1)
+		get(false, 0)
+		c.refuseSecond.Store(3) // it is not
+		get(true, 1)
+		get(true, 1)
 		get(false, 1)
 		get(false, 0)
 		time.Sleep(time.Hour - 10*time.Second)
