@@ -36,25 +36,25 @@ func TestPods(t *testing.T) {
 	s.start(t)
 	clitest.WaitReady(t, s.Served)
 
-	first := s.ask(t, checkout)
+	first := s.obtain(t, checkout)
 	if arn := s.identity(t, first); arn != "arn:aws:sts::111122223333:assumed-role/checkout/shop.checkout" || first.AccountId != "111122223333" {
 		t.Errorf("the pod is %s, of account %s", arn, first.AccountId)
 	}
 	assumed := s.aws.assumed.Load()
-	if second := s.ask(t, twin); second.AccessKeyId != first.AccessKeyId || s.aws.assumed.Load() != assumed {
+	if second := s.obtain(t, twin); second.AccessKeyId != first.AccessKeyId || s.aws.assumed.Load() != assumed {
 		t.Error("two pods of a service account do not share a session")
 	}
-	if again := s.ask(t, "Bearer "+checkout); again.AccessKeyId != first.AccessKeyId {
+	if again := s.obtain(t, "Bearer "+checkout); again.AccessKeyId != first.AccessKeyId {
 		t.Errorf("with Bearer: %d %s", again.status, again.Message)
 	}
-	a, b := s.ask(t, own1), s.ask(t, own2)
+	a, b := s.obtain(t, own1), s.obtain(t, own2)
 	if a.AccessKeyId == b.AccessKeyId || s.identity(t, a) != "arn:aws:sts::444455556666:assumed-role/open/shop.own" {
 		t.Errorf("with tag_pod, pods share the session %s", a.AccessKeyId)
 	}
 	if d := time.Until(a.Expiration); d > 15*time.Minute {
 		t.Errorf("a session of 900 seconds is valid for %v", d)
 	}
-	long := s.ask(t, s.kube.pod("batch", "long", "long-a"))
+	long := s.obtain(t, s.kube.pod("batch", "long", "long-a"))
 	if arn := s.identity(t, long); !strings.HasPrefix(arn, "arn:aws:sts::111122223333:assumed-role/direct/") || time.Until(long.Expiration) < 5*time.Hour {
 		t.Errorf("the direct session is that of %s, until %v", arn, long.Expiration)
 	}
@@ -74,7 +74,7 @@ func TestPods(t *testing.T) {
 		{"no role", s.kube.pod("kube-system", "default", "x"), 403, "AccessDenied"},
 		{"refused by AWS", s.kube.pod("shop", "thief", "thief-a"), 403, "AccessDenied"},
 	} {
-		if a := s.ask(t, test.token); a.status != test.status || a.Code != test.code || a.AccessKeyId != "" || a.Message == "" {
+		if a := s.obtain(t, test.token); a.status != test.status || a.Code != test.code || a.AccessKeyId != "" || a.Message == "" {
 			t.Errorf("%s: %+v, want %d %s", test.name, a, test.status, test.code)
 		}
 	}
@@ -165,6 +165,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	checkout, other := s.kube.pod("shop", "checkout", "checkout-a"), s.kube.pod("new", "app", "app-a")
 	s.start(t)
 	clitest.WaitReady(t, s.Served)
+	s.obtain(t, checkout)
 	stop := make(chan struct{})
 	var load sync.WaitGroup
 	for range 4 {
@@ -201,7 +202,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		if i%2 == 1 {
 			want = http.StatusForbidden
 		}
-		if a := s.ask(t, other); a.status != want {
+		if a := s.obtain(t, other); a.status != want {
 			t.Errorf("mapping %d: status %d, want %d: %s", i, a.status, want, a.Message)
 		}
 	}
@@ -234,7 +235,7 @@ func TestKilled(t *testing.T) {
 	for run := range 3 {
 		s.start(t, "--state", "session")
 		clitest.WaitReady(t, s.Served)
-		if a := s.ask(t, checkout); a.status != http.StatusOK {
+		if a := s.obtain(t, checkout); a.status != http.StatusOK {
 			t.Fatalf("run %d: status %d: %s", run, a.status, a.Message)
 		}
 		clitest.Eventually(t, "the state is there", func() bool { _, err := os.Stat(s.path("session")); return err == nil })

@@ -147,6 +147,16 @@ func (s *scene) ask(t testing.TB, token string) (a answer) {
 	return a
 }
 
+// obtain is ask for a pod that comes again after a 503, which a slow machine may cause.
+func (s *scene) obtain(t testing.TB, token string) (a answer) {
+	t.Helper()
+	clitest.Eventually(t, "credentials or a refusal", func() bool {
+		a = s.ask(t, token)
+		return a.status != http.StatusServiceUnavailable
+	})
+	return a
+}
+
 // identity returns the ARN for which AWS takes the credentials.
 func (s *scene) identity(t testing.TB, a answer) string {
 	t.Helper()
