@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/armor"
 	"github.com/holdfast-dev/holdfast/internal/await"
+	"github.com/holdfast-dev/holdfast/internal/fileowner"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -126,7 +127,7 @@ const readGrace = 50 * time.Millisecond
 // refused at once. It checks the type of the open file, because the path could
 // name another file in the meantime. It reads pipes that the process inherited.
 func readFileNow(ctx context.Context, path string, limit int64) ([]byte, fs.FileMode, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|fileowner.Nonblock, 0)
 	if err != nil {
 		return nil, 0, withoutPath(err)
 	}

@@ -67,3 +67,7 @@ func isMapped(uid int) bool {
 	}
 	return false
 }
+
+// Nonblock is the flag with which a file is opened that somebody else may have replaced by a
+// pipe: without it, opening waits for a writer.
+const Nonblock = syscall.O_NONBLOCK

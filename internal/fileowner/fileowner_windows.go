@@ -16,3 +16,6 @@ func UID(fs.FileInfo) (uid int, known bool) { return 0, false }
 // Exposed returns "": files inherit the permissions of the user's profile, which the
 // mode does not show.
 func Exposed(fs.FileInfo) string { return "" }
+
+// Nonblock is 0: Windows has no files whose opening waits for another program.
+const Nonblock = 0

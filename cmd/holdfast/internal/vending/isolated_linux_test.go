@@ -71,13 +71,16 @@ func (r *faultyRole) failed() (first time.Time) {
 
 // ask checks an answer for the role: it fails only after the credentials have expired.
 func (r *faultyRole) ask(t *testing.T, s *clitest.Served, failures *atomic.Int64) {
+	r.mu.Lock()
+	expires := r.expires // of those before the request; another client may see new ones before this one is answered
+	r.mu.Unlock()
 	status, keyID, expiration := clitest.CredentialsOf(t, s, "/roles/"+r.function+"/credentials")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case status != http.StatusOK && time.Now().Before(r.expires.Add(-time.Second)):
+	case status != http.StatusOK && time.Now().Before(expires.Add(-time.Second)):
 		failures.Add(1)
-		t.Errorf("%s: status %d, %v before the expiry", r.function, status, time.Until(r.expires))
+		t.Errorf("%s: status %d, %v before the expiry", r.function, status, time.Until(expires))
 	case status == http.StatusOK && keyID != r.keyID:
 		r.keyID, r.since = keyID, time.Now()
 		r.expires, _ = time.Parse(time.RFC3339, expiration)

@@ -1,5 +1,0 @@
-//go:build !unix
-
-package keystore
-
-const nonblock = 0
