@@ -46,7 +46,7 @@ type answer struct {
 
 // pod returns the pod that the API server attests in the body of an answer for a token of
 // this audience, if it is a pod of this node. The error is a [*RefusedError] unless the
-// body is not JSON.
+// body is not a TokenReview.
 func pod(body []byte, audience, node, token string) (Pod, error) {
 	var a answer
 	if json.Unmarshal(body, &a) != nil {
@@ -58,7 +58,7 @@ func pod(body []byte, audience, node, token string) (Pod, error) {
 	status := &a.Status
 	switch {
 	case a.APIVersion != apiVersion || a.Kind != kind:
-		return refuse("the API server answered with the kind %s of %s instead of a %s", quote(a.Kind), quote(a.APIVersion), kind)
+		return Pod{}, fmt.Errorf("the API server answered with the kind %s of %s instead of a %s", quote(without(a.Kind, token)), quote(without(a.APIVersion, token)), kind)
 	case !status.Authenticated && status.Error != "":
 		return refuse("the API server refuses the token: %s", quote(without(status.Error, token)))
 	case !status.Authenticated:
