@@ -138,7 +138,8 @@ func endpoint(server string) (string, error) {
 
 // Review returns the pod that the token belongs to, which a client at the address from
 // has sent; the zero value is one address, too. The error is a [*RefusedError] if
-// the token is not accepted. Any other error means that the token could not be checked,
+// the token is not accepted; if it belongs to a pod of another node, the pod is returned,
+// too, for logs. Any other error means that the token could not be checked,
 // or that ctx ended. No error contains the token.
 func (r *Reviewer) Review(ctx context.Context, from netip.Addr, token string) (Pod, error) {
 	if err := r.Check(); err != nil {
