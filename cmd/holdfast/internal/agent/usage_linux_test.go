@@ -56,6 +56,8 @@ func TestUsage(t *testing.T) {
 		{"no port", append(without("--listen"), "--listen", "127.0.0.1"), "--listen: ", 2},
 		{"status for everybody", append(good[:len(good):len(good)], "--status-listen", "0.0.0.0:0"), "not a loopback address", 2},
 		{"log format", append(good[:len(good):len(good)], "--log-format", "xml"), "neither text nor json", 2},
+		{"no ARN", append(good[:len(good):len(good)], "--cluster-arn", "foo"), "--cluster-arn \"foo\" is not an ARN", 2},
+		{"short ARN", append(good[:len(good):len(good)], "--cluster-arn", "arn:aws:eks:cluster/lab"), "is not an ARN", 2},
 		{"cluster", append(good[:len(good):len(good)], "--cluster-name", strings.Repeat("x", 300)), "session tag", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
