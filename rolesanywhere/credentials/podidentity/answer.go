@@ -45,8 +45,8 @@ type answer struct {
 }
 
 // pod returns the pod that the API server attests in the body of an answer for a token of
-// this audience, if it is a pod of this node. The error is a [*RefusedError] unless the
-// body is not JSON.
+// this audience. The error is a [*RefusedError] unless the body is not a TokenReview. If it is
+// a pod of another node, the pod is returned with the error.
 func pod(body []byte, audience, node, token string) (Pod, error) {
 	var a answer
 	if json.Unmarshal(body, &a) != nil {
@@ -58,7 +58,7 @@ func pod(body []byte, audience, node, token string) (Pod, error) {
 	status := &a.Status
 	switch {
 	case a.APIVersion != apiVersion || a.Kind != kind:
-		return refuse("the API server answered with the kind %s of %s instead of a %s", quote(a.Kind), quote(a.APIVersion), kind)
+		return Pod{}, fmt.Errorf("the API server answered with the kind %s of %s instead of a %s", quote(without(a.Kind, token)), quote(without(a.APIVersion, token)), kind)
 	case !status.Authenticated && status.Error != "":
 		return refuse("the API server refuses the token: %s", quote(without(status.Error, token)))
 	case !status.Authenticated:
@@ -94,7 +94,8 @@ func pod(body []byte, audience, node, token string) (Pod, error) {
 		*field.to = values[0]
 	}
 	if p.Node != node {
-		return refuse("the token belongs to a pod of the node %s, but this is the node %s", quote(p.Node), quote(node))
+		_, err := refuse("the token belongs to a pod of the node %s, but this is the node %s", quote(p.Node), quote(node))
+		return p, err
 	}
 	return p, nil
 }

@@ -57,7 +57,7 @@ type Handler struct {
 
 // An Issue is a record for an audit log. It contains no secrets.
 type Issue struct {
-	Pod     Pod    // zero if the token was refused
+	Pod     Pod    // zero if the token was refused, unless it is of a pod of another node
 	RoleARN string // empty if there is none
 	Address netip.Addr
 	Expires time.Time // of the credentials

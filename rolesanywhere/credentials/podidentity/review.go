@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/await"
-	"github.com/holdfast-dev/holdfast/internal/logging"
 )
 
 // A Reviewer checks the tokens of pods with the TokenReview API of the API server. It
@@ -61,6 +60,7 @@ type Reviewer struct {
 	clients map[netip.Addr]*client        // that have reviews in progress
 	failing bool                          // the last message in the log is about a failure
 	failed  time.Time                     // when there was one
+	status  ReviewerStatus
 }
 
 // A review is one in progress. The results are set when done is closed.
@@ -138,7 +138,8 @@ func endpoint(server string) (string, error) {
 
 // Review returns the pod that the token belongs to, which a client at the address from
 // has sent; the zero value is one address, too. The error is a [*RefusedError] if
-// the token is not accepted. Any other error means that the token could not be checked,
+// the token is not accepted; if it belongs to a pod of another node, the pod is returned,
+// too, for logs. Any other error means that the token could not be checked,
 // or that ctx ended. No error contains the token.
 func (r *Reviewer) Review(ctx context.Context, from netip.Addr, token string) (Pod, error) {
 	if err := r.Check(); err != nil {
@@ -208,20 +209,35 @@ func (r *Reviewer) join(ctx context.Context, from netip.Addr, key [sha256.Size]b
 // make sets the results of a review within Timeout, even if Token or Transport ignores its
 // context. It reports whether it took a slot of the client, which leave returns.
 func (r *Reviewer) make(ctx context.Context, v *review, c *client, token string) (taken bool) {
+	ctx, cancel := r.limit(ctx)
+	defer cancel()
+	v.err = ErrBusy
+	if taken = take(ctx, c.slots); taken {
+		v.pod, v.err = r.request(ctx, token)
+	}
+	return taken
+}
+
+// limit returns a context that ends after Timeout.
+func (r *Reviewer) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	timeout := r.Timeout
 	if timeout <= 0 {
 		timeout = defaultAPITimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the API server did not answer within %v: %w", timeout, context.DeadlineExceeded))
-	defer cancel()
-	v.err = ErrBusy
-	if taken = take(ctx, c.slots); taken && take(ctx, r.slots) {
-		v.pod, v.err = await.Result(ctx, func() (Pod, error) {
-			defer func() { <-r.slots }()
-			return r.ask(ctx, token)
-		}, nil)
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the API server did not answer within %v: %w", timeout, context.DeadlineExceeded))
+}
+
+// request asks the API server when there is a slot, until ctx ends.
+func (r *Reviewer) request(ctx context.Context, token string) (Pod, error) {
+	if !take(ctx, r.slots) {
+		return Pod{}, ErrBusy
 	}
-	return taken
+	pod, err := await.Result(ctx, func() (Pod, error) {
+		defer func() { <-r.slots }()
+		return r.ask(ctx, token)
+	}, nil)
+	r.record(err)
+	return pod, err
 }
 
 // take waits for a slot until ctx ends.
@@ -253,30 +269,6 @@ func (r *Reviewer) leave(from netip.Addr, c *client, taken bool, err error) {
 func isRefusal(err error) bool {
 	_, refused := errors.AsType[*RefusedError](err)
 	return refused
-}
-
-// log logs the first failure and the end of failures, but not each change if they
-// alternate. Refusals are no failures.
-func (r *Reviewer) log(err error) {
-	failing := err != nil && !isRefusal(err)
-	r.mu.Lock()
-	changed := failing != r.failing && (!failing || time.Since(r.failed) >= logPause)
-	if changed {
-		r.failing = failing
-	}
-	if changed && failing {
-		r.failed = time.Now()
-	}
-	r.mu.Unlock()
-	log := logging.OrDiscard(r.Logger)
-	switch {
-	case failing && changed:
-		log.Warn("tokens of pods cannot be reviewed", "error", err)
-	case failing:
-		log.Debug("tokens of pods cannot be reviewed", "error", err)
-	case changed:
-		log.Info("tokens of pods can be reviewed again")
-	}
 }
 
 func (r *Reviewer) now() time.Time {

@@ -100,8 +100,14 @@ func (g *agent) prepare(ctx context.Context) (err error) {
 	if g.transport, err = newTransport(cfg.kubernetes, log); err != nil {
 		return err
 	}
+	token := cfg.kubernetes.readToken()
+	if token != nil {
+		if _, err := token(); err != nil {
+			return err
+		}
+	}
 	g.reviewer = &podidentity.Reviewer{
-		Server: cfg.kubernetes.url, Audience: cfg.audience, Node: cfg.node, Token: cfg.kubernetes.readToken(),
+		Server: cfg.kubernetes.url, Audience: cfg.audience, Node: cfg.node, Token: token,
 		Transport: g.transport, Now: g.app.Now, Logger: log,
 	}
 	if err := g.reviewer.Check(); err != nil {
@@ -212,7 +218,7 @@ func (g *agent) begin(ctx context.Context, background *sync.WaitGroup) error {
 		unknown: g.unknownSession,
 	}
 	g.monitor = &monitor{
-		base: g.base, pool: g.pool, mapping: g.mapping, counts: g.counts, addresses: g.addresses(), server: g.http,
+		base: g.base, pool: g.pool, mapping: g.mapping, counts: g.counts, reviewer: g.reviewer, addresses: g.addresses(), server: g.http,
 		started: g.app.Now(), requests: g.requests, endedHelpers: g.app.Store.EndedHelpers,
 	}
 	g.handler.Open(&podidentity.Handler{
@@ -220,6 +226,7 @@ func (g *agent) begin(ctx context.Context, background *sync.WaitGroup) error {
 	})
 	g.statusGate.Open(g.monitor.handler())
 	again := make(chan struct{}, 1)
+	background.Go(func() { probe(ctx, g.reviewer) })
 	background.Go(func() { g.base.Keep(ctx) })
 	background.Go(func() { _ = g.pool.Run(ctx) }) // it returns only the error of ctx
 	background.Go(func() { g.mapping.watch(ctx, again) })

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,8 +115,14 @@ func (s *scene) checkRecords(t *testing.T) {
 		lines := s.logLines("credentials were not obtained")
 		return len(lines) > 0 && strings.Contains(fmt.Sprint(lines[0]["hint"]), "the session tags of the pod")
 	})
-	if n := len(s.logLines("credentials were refused")); n < 5 {
-		t.Errorf("%d refusals are logged", n)
+	refused := s.logLines("credentials were refused")
+	if len(refused) < 5 {
+		t.Errorf("%d refusals are logged", len(refused))
+	}
+	if !slices.ContainsFunc(refused, func(line map[string]any) bool {
+		return line["code"] == "InvalidToken" && line["namespace"] == "shop" && line["pod"] == "checkout-c"
+	}) {
+		t.Errorf("no line names the pod of another node: %v", refused)
 	}
 	for name, want := range map[string]string{
 		`holdfast_agent_issued_total{role_arn="` + checkoutRole + `"}`: "3",

@@ -6,6 +6,7 @@ package agent
 import (
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -151,6 +152,9 @@ func (c *config) complete(a front.App) (err error) {
 	case c.node == "":
 		return signer.WithHint(front.Usagef("--node-name is not given, and NODE_NAME is not set"),
 			"give the name that the node has in the cluster, such as with kubectl get nodes; in a pod, set NODE_NAME from spec.nodeName")
+	case c.cluster.arn != "" && !isARN(c.cluster.arn):
+		return signer.WithHint(front.Usagef("--cluster-arn %q is not an ARN", c.cluster.arn),
+			"the ARN of a cluster of EKS is arn:aws:eks:REGION:ACCOUNT:cluster/NAME; another cluster may have any ARN")
 	case c.stateSeal != "" && c.state == "":
 		return signer.WithHint(front.Usagef("--state-seal is given without --state"), "name the file to encrypt with --state")
 	}
@@ -164,6 +168,9 @@ func (c *config) complete(a front.App) (err error) {
 	}
 	return nil
 }
+
+// isARN reports whether s has the form of an ARN: arn and five more parts.
+func isARN(s string) bool { return strings.HasPrefix(s, "arn:") && strings.Count(s, ":") >= 5 }
 
 // defaultDuration is the duration of the session of the base role. It is long because
 // the agent renews it itself, and each of the nodes of a cluster needs one.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,8 +14,10 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/cmd/holdfast/internal/front"
+	"github.com/holdfast-dev/holdfast/internal/await"
 	"github.com/holdfast-dev/holdfast/internal/filestate"
 	"github.com/holdfast-dev/holdfast/keystore"
+	"github.com/holdfast-dev/holdfast/rolesanywhere/credentials/podidentity"
 	"github.com/holdfast-dev/holdfast/signer"
 )
 
@@ -197,5 +200,19 @@ func httpTransport(config *tls.Config) *http.Transport {
 		MaxConnsPerHost:        64,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// maxProbePause is the maximum pause between two probes. The first one is a second, and it
+// doubles.
+const maxProbePause = 30 * time.Second
+
+// probe sends probes to the API server until a review has worked or ctx ends, so that the
+// log and the status tell of a wrong set-up before a pod asks.
+func probe(ctx context.Context, r *podidentity.Reviewer) {
+	for pause := time.Second; !r.Status().Worked; pause = min(2*pause, maxProbePause) {
+		if r.Probe(ctx) == nil || await.Pause(ctx, pause) != nil {
+			return
+		}
 	}
 }

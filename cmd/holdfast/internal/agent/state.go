@@ -205,7 +205,9 @@ func (k *keptSource) Credentials(ctx context.Context) (credentials.Credentials, 
 		case err == nil:
 			k.file.log.Info("the session of the last run is used", "file", k.file.path, "expires", c.Expires.UTC().Format(time.RFC3339))
 			return c, nil
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, errExpired), errors.Is(err, errOther):
+		case errors.Is(err, fs.ErrNotExist):
+			k.file.log.Info("no session is kept yet; a new one will be created", "file", k.file.path)
+		case errors.Is(err, errExpired), errors.Is(err, errOther):
 			k.file.log.Info("there is no session of the last run that can be used", "file", k.file.path, "reason", err)
 		default:
 			k.file.log.Warn("the session of the last run is not used, and will be replaced", "file", k.file.path, "error", err)

@@ -151,10 +151,13 @@ func TestBadStates(t *testing.T) {
 func TestKeptSource(t *testing.T) {
 	now := time.Now()
 	f := stateAt(filepath.Join(t.TempDir(), "session"), now)
+	var log strings.Builder
+	f.log = slog.New(slog.NewTextHandler(&log, nil))
 	kept, next := testSession(now), testSession(now)
 	next.AccessKeyID = "ASIANEXT"
-	if err := f.save(kept); err != nil {
-		t.Fatal(err)
+	start := &keptSource{file: f, source: sourceFunc(func(context.Context) (credentials.Credentials, error) { return kept, nil })}
+	if c, err := start.Credentials(t.Context()); err != nil || c != kept || !strings.Contains(log.String(), "no session is kept yet") || strings.Contains(log.String(), "no such file") {
+		t.Errorf("the first start: %v, %v\n%s", c, err, &log)
 	}
 	var failure error
 	k := &keptSource{file: f, source: sourceFunc(func(context.Context) (credentials.Credentials, error) { return next, failure })}

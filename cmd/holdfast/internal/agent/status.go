@@ -18,6 +18,7 @@ type monitor struct {
 	pool      *podidentity.Pool
 	mapping   *mappingFile
 	counts    *counts
+	reviewer  *podidentity.Reviewer
 	addresses []netip.Addr // on which the agent listens
 	server    *loopback.Server
 	started   time.Time
@@ -46,7 +47,9 @@ func (m *monitor) alive() {
 }
 
 // ready responds with status 200 if pods can get credentials: the addresses exist, a
-// mapping is loaded, and there are credentials of the base role.
+// mapping is loaded, there are credentials of the base role, and the API server has
+// reviewed a token or a probe since the start. Later outages of the API server do not
+// matter here.
 func (m *monitor) ready(w http.ResponseWriter, _ *http.Request) {
 	type address struct {
 		Address string `json:"address"`
@@ -67,6 +70,10 @@ func (m *monitor) ready(w http.ResponseWriter, _ *http.Request) {
 			Failures int    `json:"failures,omitempty"`
 			Error    string `json:"error,omitempty"`
 		} `json:"mapping"`
+		APIServer struct {
+			Ready bool   `json:"ready"`
+			Error string `json:"error,omitempty"`
+		} `json:"api_server"`
 	}
 	base, mapping := m.base.Cache.Status(), m.mapping.stats()
 	doc.Base.Name, doc.Base.Failures = m.base.Name, base.Failures
@@ -81,7 +88,11 @@ func (m *monitor) ready(w http.ResponseWriter, _ *http.Request) {
 	if mapping.err != nil {
 		doc.Mapping.Error = front.Redact(mapping.err.Error(), nil)
 	}
-	doc.Ready = doc.Base.Ready && mapping.loads > 0
+	reviews := m.reviewer.Status()
+	if doc.APIServer.Ready = reviews.Worked; reviews.Err != nil {
+		doc.APIServer.Error = front.Redact(reviews.Err.Error(), nil)
+	}
+	doc.Ready = doc.Base.Ready && mapping.loads > 0 && doc.APIServer.Ready
 	for _, a := range m.addresses {
 		present := isPresent(a)
 		doc.Ready = doc.Ready && present
@@ -117,6 +128,9 @@ func (m *monitor) metrics() string {
 	b.Single("agent_mapping_pods", "gauge", "Entries of the mapping in use.", float64(mapping.pods))
 	b.Single("agent_mapping_failures_total", "counter", "Mapping files that were refused.", float64(mapping.failures))
 	b.Single("agent_mapping_failed", "gauge", "1 if the current mapping file was refused, so that an older one is in use.", service.OneIf(mapping.err != nil))
+	reviews := m.reviewer.Status()
+	b.Single("agent_reviews_total", "counter", "Requests to the API server to review a token.", float64(reviews.Requests))
+	b.Single("agent_review_failures_total", "counter", "Requests to the API server that failed, other than by a refusal of the token.", float64(reviews.Failures))
 	m.roleMetrics(&b)
 	b.Family("agent_address_present", "gauge", "1 if this machine has the address.")
 	for _, a := range m.addresses {

@@ -46,6 +46,7 @@ func TestUsage(t *testing.T) {
 		{"no API server", without("--kubernetes-url"), "--kubernetes-url is not given", 2},
 		{"API server without TLS", append(without("--kubernetes-url"), "--kubernetes-url", "http://192.0.2.1"), "must begin with https://", 2},
 		{"no CA", append(without("--kubernetes-ca"), "--kubernetes-ca", "missing"), "--kubernetes-ca missing", 3},
+		{"no token", append(without("--kubernetes-token-file"), "--kubernetes-token-file", "missing"), "--kubernetes-token-file missing", 3},
 		{"half a client certificate", append(good[:len(good):len(good)], "--kubernetes-client-key", "key.pem"), "only one of", 2},
 		{"seal without state", append(good[:len(good):len(good)], "--state-seal", "tpm:path=x"), "--state-seal is given without --state", 2},
 		{"seal of a file", append(good[:len(good):len(good)], "--state", "session", "--state-seal", "x"), "--state-seal: ", 5},
@@ -55,6 +56,8 @@ func TestUsage(t *testing.T) {
 		{"no port", append(without("--listen"), "--listen", "127.0.0.1"), "--listen: ", 2},
 		{"status for everybody", append(good[:len(good):len(good)], "--status-listen", "0.0.0.0:0"), "not a loopback address", 2},
 		{"log format", append(good[:len(good):len(good)], "--log-format", "xml"), "neither text nor json", 2},
+		{"no ARN", append(good[:len(good):len(good)], "--cluster-arn", "foo"), "--cluster-arn \"foo\" is not an ARN", 2},
+		{"short ARN", append(good[:len(good):len(good)], "--cluster-arn", "arn:aws:eks:cluster/lab"), "is not an ARN", 2},
 		{"cluster", append(good[:len(good):len(good)], "--cluster-name", strings.Repeat("x", 300)), "session tag", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -97,6 +97,13 @@ func TestChartRefuses(t *testing.T) {
 		{"base.roleARN=", "set base.roleARN"},
 		{"base.profileARN=", "set base.profileARN"},
 		{"base.trustAnchorARN=", "set base.trustAnchorARN"},
+		{"clusterNane=x", "clusterNane"},
+		{"base.roleArn=x", "roleArn"},
+		{"tpm.groups=1", "groups"},
+		{"status.ports=1", "ports"},
+		{"policies.injects=true", "injects"},
+		{"resources.limit.memory=1Gi", "limit"},
+		{"createNamespace=yes", "createNamespace"},
 		{"tpm.privileged=true,tpm.resource=example.com/tpm", "not both"},
 	} {
 		if a := runHelm(t, "", withChart("template", "--set="+test.set)...); a.err == nil || !strings.Contains(a.stderr, test.want) {
