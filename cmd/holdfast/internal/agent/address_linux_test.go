@@ -94,7 +94,8 @@ func TestDefaultAddresses(t *testing.T) {
 	s := newScene(t, nil)
 	if out, err := exec.Command("holdfast", "agent", "--certificate", s.path("cert.pem"), "--private-key", s.path("key.pem"),
 		"--trust-anchor-arn", s.aws.emulator.TrustAnchorARNs()[0], "--profile-arn", s.aws.emulator.ProfileARNs()[0], "--role-arn", baseRole,
-		"--pods", s.path("pods.toml"), "--node-name", nodeName, "--kubernetes-url", s.kube.URL, "--kubernetes-ca", s.path("kube-ca.pem")).CombinedOutput(); err == nil ||
+		"--pods", s.path("pods.toml"), "--node-name", nodeName, "--kubernetes-url", s.kube.URL, "--kubernetes-ca", s.path("kube-ca.pem"),
+		"--kubernetes-token-file", s.path("kube-token")).CombinedOutput(); err == nil ||
 		!strings.Contains(string(out), "holdfast agent add-address") {
 		t.Errorf("without the addresses: %v\n%s", err, out)
 	}
