@@ -63,7 +63,7 @@ type agent struct {
 	cfg config
 
 	listeners, status   []net.Listener
-	http, statusHTTP    *loopback.Server
+	http                *loopback.Server
 	handler, statusGate *service.Gate
 	base                *role.Role
 	mapping             *mappingFile
@@ -136,41 +136,11 @@ func (g *agent) mapped(m mapping) {
 
 // serve serves until ctx ends or a listener fails.
 func (g *agent) serve(ctx context.Context) error {
-	serving, stop := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	defer background.Wait()
-	defer stop()
-
 	g.handler, g.statusGate = service.NewGate(podidentity.DefaultHold, isPodPath), service.NewGate(0, nil)
 	g.requests = service.NewRequests(endpoints[:])
 	g.http = &loopback.Server{Handler: g.handler, MaxConns: maxConns, Observe: g.requests.Observe, Logger: g.cfg.log}
-	g.statusHTTP = &loopback.Server{Handler: g.statusGate, MaxConns: maxStatusConns, Logger: g.cfg.log}
-	served := make(chan error, 2)
-	servers := 1
-	start := func(s *loopback.Server, ls []net.Listener) {
-		defer stop() // a failed listener also ends the agent
-		served <- s.Serve(serving, ls...)
-	}
-	go start(g.http, g.listeners)
-	if len(g.status) > 0 {
-		servers++
-		go start(g.statusHTTP, g.status)
-	}
-	err := g.open(serving)
-	if err == nil && serving.Err() == nil {
-		err = g.begin(serving, &background)
-	}
-	if err != nil {
-		stop()
-	}
-	var serveErr error
-	for range servers {
-		serveErr = errors.Join(serveErr, <-served)
-	}
-	if serveErr != nil {
-		return serveErr // the cause; err only reports the shutdown that followed
-	}
-	return err
+	status := &loopback.Server{Handler: g.statusGate, MaxConns: maxStatusConns, Logger: g.cfg.log}
+	return service.Run(ctx, []service.Server{{Server: g.http, Listeners: g.listeners}, {Server: status, Listeners: g.status}}, g.open, g.begin)
 }
 
 // endpoints are the endpoint labels of the request counters.

@@ -6,7 +6,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -59,7 +58,7 @@ type daemon struct {
 	listeners, status      []net.Listener
 	token                  *authToken
 	roles                  []*role.Role
-	http, statusHTTP       *loopback.Server
+	http                   *loopback.Server
 	handler, statusHandler *service.Gate
 	monitor                *monitor
 }
@@ -71,43 +70,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.openListeners(ctx); err != nil {
 		return err
 	}
-	serving, stop := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	defer background.Wait()
-	defer stop()
-
 	d.handler, d.statusHandler = service.NewGate(d.cfg.Hold, isContainer), service.NewGate(0, nil)
 	d.http = &loopback.Server{Handler: d.handler, Hosts: d.cfg.Hosts, Logger: d.log}
 	d.monitor = &monitor{requests: service.NewRequests(endpoints[:]), server: d.http, now: d.app.Now, started: d.app.Now(), endedHelpers: d.app.Store.EndedHelpers}
 	d.http.Observe = d.monitor.requests.Observe
-	d.statusHTTP = &loopback.Server{Handler: d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
-	served := make(chan error, 2)
-	servers := 1
-	serve := func(s *loopback.Server, ls []net.Listener) {
-		defer stop() // a failed listener also ends the daemon
-		served <- s.Serve(serving, ls...)
-	}
-	go serve(d.http, d.listeners)
-	if len(d.status) > 0 {
-		servers++
-		go serve(d.statusHTTP, d.status)
-	}
-
-	err := d.openRoles(serving)
-	if err == nil && serving.Err() == nil {
-		err = d.begin(serving, &background)
-	}
-	if err != nil {
-		stop()
-	}
-	var serveErr error
-	for range servers {
-		serveErr = errors.Join(serveErr, <-served)
-	}
-	if serveErr != nil {
-		return serveErr // the cause; err only reports the shutdown that followed
-	}
-	return err
+	status := &loopback.Server{Handler: d.statusHandler, Hosts: d.cfg.Hosts, Page: true, Logger: d.log, MaxConns: 32}
+	return service.Run(ctx, []service.Server{{Server: d.http, Listeners: d.listeners}, {Server: status, Listeners: d.status}}, d.openRoles, d.begin)
 }
 
 // openRoles opens the roles and the token file.
