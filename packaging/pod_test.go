@@ -270,12 +270,25 @@ func TestPod(t *testing.T) {
 			t.Errorf("%s: a request without a token has status %d and the body %q, %v", host, status, body, err)
 		}
 	}
-	if status, body, err := get("http://127.0.0.1:2706/readyz"); err != nil || status != http.StatusServiceUnavailable {
+	status := "http://" + flagOf(t, agent.Args, "--status-listen")
+	if status, body, err := get(status + "/readyz"); err != nil || status != http.StatusServiceUnavailable {
 		t.Errorf("without AWS, /readyz has status %d and the body %q, %v", status, body, err)
 	}
-	if status, body, err := get("http://127.0.0.1:2706/healthz"); err != nil || status != http.StatusOK {
+	if status, body, err := get(status + "/healthz"); err != nil || status != http.StatusOK {
 		t.Errorf("/healthz has status %d and the body %q, %v", status, body, err)
 	}
+}
+
+// flagOf returns the value of a flag in the arguments of a container.
+func flagOf(t *testing.T, args []string, flag string) string {
+	t.Helper()
+	for _, arg := range args {
+		if value, ok := strings.CutPrefix(arg, flag+"="); ok {
+			return value
+		}
+	}
+	t.Fatalf("%q have no %s", args, flag)
+	return ""
 }
 
 // command runs a program and returns its output.
