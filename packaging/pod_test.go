@@ -270,11 +270,11 @@ func TestPod(t *testing.T) {
 			t.Errorf("%s: a request without a token has status %d and the body %q, %v", host, status, body, err)
 		}
 	}
-	status := "http://" + flagOf(t, agent.Args, "--status-listen")
-	if status, body, err := get(status + "/readyz"); err != nil || status != http.StatusServiceUnavailable {
+	statusURL := "http://" + flagOf(t, agent.Args, "--status-listen")
+	if status, body, err := get(statusURL + "/readyz"); err != nil || status != http.StatusServiceUnavailable {
 		t.Errorf("without AWS, /readyz has status %d and the body %q, %v", status, body, err)
 	}
-	if status, body, err := get(status + "/healthz"); err != nil || status != http.StatusOK {
+	if status, body, err := get(statusURL + "/healthz"); err != nil || status != http.StatusOK {
 		t.Errorf("/healthz has status %d and the body %q, %v", status, body, err)
 	}
 }
