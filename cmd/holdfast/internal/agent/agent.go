@@ -204,20 +204,14 @@ func (g *agent) begin(ctx context.Context, background *sync.WaitGroup) error {
 	if err := g.announce(); err != nil {
 		return err
 	}
-	manager := systemd.Manager{Env: g.app.Env}
-	background.Go(func() {
-		<-ctx.Done()
-		manager.Notify("STOPPING=1")
-	})
-	background.Go(func() { manager.Watchdog(ctx, g.monitor.alive) })
-	background.Go(func() {
+	systemd.Manager{Env: g.app.Env}.Report(ctx, background, g.monitor.alive, func() (string, bool) {
 		select {
 		case <-g.base.Tried:
 		case <-ctx.Done():
-			return
+			return "", false
 		}
 		g.app.Typed.Stop()
-		manager.Notify("READY=1", fmt.Sprintf("STATUS=serving the pods of %s", g.cfg.node))
+		return "serving the pods of " + g.cfg.node, true
 	})
 	return nil
 }

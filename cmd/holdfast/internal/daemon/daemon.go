@@ -112,24 +112,18 @@ func (d *daemon) begin(ctx context.Context, background *sync.WaitGroup) error {
 	if err := d.announce(); err != nil {
 		return err
 	}
-	manager := systemd.Manager{Env: d.app.Env}
-	background.Go(func() {
-		<-ctx.Done()
-		manager.Notify("STOPPING=1")
-	})
-	background.Go(func() { manager.Watchdog(ctx, d.monitor.alive) })
-	background.Go(func() {
+	systemd.Manager{Env: d.app.Env}.Report(ctx, background, d.monitor.alive, func() (string, bool) {
 		for _, r := range d.roles {
 			select {
 			case <-r.Tried:
 			case <-ctx.Done():
-				return
+				return "", false
 			}
 		}
 		if d.app.Typed != nil {
 			d.app.Typed.Stop()
 		}
-		manager.Notify("READY=1", "STATUS=serving "+strconv.Itoa(len(d.roles))+" role(s)")
+		return "serving " + strconv.Itoa(len(d.roles)) + " role(s)", true
 	})
 	return nil
 }

@@ -64,7 +64,7 @@ type firstRole struct {
 	mu      sync.Mutex
 	session credentials.Credentials
 	of      *x509.Certificate // of the session; nil: there is none
-	again   bool              // the session was used more than once
+	reused  bool              // the last call returned a session of an earlier one
 }
 
 // Credentials implements [credentials.Source]. A session is only for the certificate with
@@ -73,7 +73,7 @@ func (f *firstRole) Credentials(ctx context.Context) (credentials.Credentials, e
 	certificate := f.certificate()
 	f.mu.Lock()
 	session, usable := f.session, f.of != nil && f.of.Equal(certificate) && f.session.Check(f.now().Add(f.reserve)) == nil
-	f.again = usable
+	f.reused = usable
 	f.mu.Unlock()
 	if usable {
 		return session, nil
@@ -88,11 +88,11 @@ func (f *firstRole) Credentials(ctx context.Context) (credentials.Credentials, e
 	return session, nil
 }
 
-// forget forgets the session, and reports whether it was used more than once.
-func (f *firstRole) forget() (again bool) {
+// forget forgets the session, and reports whether it was reused.
+func (f *firstRole) forget() (reused bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	again = f.again
-	f.session, f.of, f.again = credentials.Credentials{}, nil, false
-	return again
+	reused = f.reused
+	f.session, f.of, f.reused = credentials.Credentials{}, nil, false
+	return reused
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -91,4 +92,20 @@ func (m Manager) Listeners() (all []NamedListener, err error) {
 func (m Manager) isOther(name string) bool {
 	pid := m.Env(name)
 	return pid != "" && pid != strconv.Itoa(os.Getpid())
+}
+
+// Report starts background tasks that tell systemd until ctx ends that the service works,
+// for which they call alive, when it is ready, and that it stops. ready waits until then, and
+// returns a description of the service, or false if ctx ended before.
+func (m Manager) Report(ctx context.Context, background *sync.WaitGroup, alive func(), ready func() (status string, ok bool)) {
+	background.Go(func() {
+		<-ctx.Done()
+		m.Notify("STOPPING=1")
+	})
+	background.Go(func() { m.Watchdog(ctx, alive) })
+	background.Go(func() {
+		if status, ok := ready(); ok {
+			m.Notify("READY=1", "STATUS="+status)
+		}
+	})
 }
